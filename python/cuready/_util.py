@@ -1,0 +1,56 @@
+"""Small things that every layer may use: TOML on Python 3.10, byte sizes, safe text."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["format_bytes", "one_line", "tomllib", "write_atomically"]
+
+
+def format_bytes(count: float) -> str:
+    """``1536`` → ``1.5 KiB``. Binary units, one decimal from KiB on."""
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    size = float(count)
+    for unit in units[:-1]:
+        if abs(size) < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} {units[-1]}"
+
+
+def one_line(text: object, limit: int = 300) -> str:
+    """Fold ``text`` into one printable line of at most ``limit`` characters, for error messages."""
+    folded = " ".join(str(text).split())
+    printable = "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in folded)
+    return printable if len(printable) <= limit else printable[: limit - 1] + "…"
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:
+    """Replace ``path`` by ``data`` so that a reader or a crash sees the old bytes or the new ones.
+
+    A symbolic link is followed, so that a dotfile kept elsewhere stays a link. The file keeps its
+    permissions unless ``mode`` is given. Raises OSError.
+    """
+    target = path.resolve()
+    if mode is None and target.exists():
+        mode = target.stat().st_mode & 0o7777
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644 if mode is None else mode)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

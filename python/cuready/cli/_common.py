@@ -1,0 +1,125 @@
+"""What every command shares: the format option, JSON documents, and how errors end a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from cuready import __version__
+from cuready._util import one_line
+from cuready.errors import CureadyError
+
+__all__ = ["EXIT_FAILED", "EXIT_OK", "document", "emit_json", "format_option", "run", "warn"]
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INCOMPLETE = 3
+EXIT_INTERRUPTED = 130  # what a shell reports for a program that SIGINT ended
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def format_option(*formats: str, default: str = "text") -> Callable[[F], F]:
+    """``--format``: ``text`` and ``json`` always, and whatever else the command names."""
+    choices = list(dict.fromkeys(("text", "json", *formats)))
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(choices),
+        default=default,
+        show_default=True,
+        help="How to print the answer.",
+    )
+
+
+def document(body: Mapping[str, Any], *, schema_version: int = 1) -> dict[str, Any]:
+    """Wrap a command's answer with the fields that every JSON document of ours starts with."""
+    tool = {"name": "cuready", "version": __version__}
+    return {"schema_version": schema_version, "tool": tool, **body}
+
+
+def emit_json(body: Mapping[str, Any]) -> None:
+    """Write one JSON document to stdout."""
+    click.echo(json.dumps(body, indent=2, ensure_ascii=False, sort_keys=False))
+
+
+def warn(message: str) -> None:
+    """One line on stderr, where it disturbs no document on stdout."""
+    click.echo(f"cuready: warning: {message}", err=True)
+
+
+def run(command: click.Command, argv: Sequence[str]) -> int:
+    """Run ``command``; turn every way it can end into an exit code and at most a few lines.
+
+    A traceback is a bug of ours: it is printed only with ``CUREADY_DEBUG=1``.
+    """
+    wants_json = _wants_json(argv)
+    try:
+        result = command.main(args=list(argv), prog_name="cuready", standalone_mode=False)
+        code = result if isinstance(result, int) else EXIT_OK
+        sys.stdout.flush()
+        return code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.Abort:
+        return _end("interrupted", "", "Interrupted", wants_json, EXIT_INTERRUPTED)
+    except click.UsageError as error:
+        return _usage(error, wants_json)
+    except click.ClickException as error:
+        return _end(error.format_message(), "", type(error).__name__, wants_json, error.exit_code)
+    except CureadyError as error:
+        if wants_json:
+            emit_json(document({"error": error.to_dict()}))
+        _print_error(error.message, error.hint, error.messages)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _end("interrupted", "", "Interrupted", wants_json, EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader went away (`cuready … | head`): nothing to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except Exception as error:
+        if os.environ.get("CUREADY_DEBUG"):
+            raise
+        text = f"internal error: {type(error).__name__}: {one_line(error)}"
+        hint = "this is a bug of cuready; run again with CUREADY_DEBUG=1 and report the traceback"
+        return _end(text, hint, "InternalError", wants_json, EXIT_INCOMPLETE)
+
+
+def _wants_json(argv: Sequence[str]) -> bool:
+    for option, value in zip(argv, [*argv[1:], ""], strict=True):
+        if option == "--format=json" or (option == "--format" and value == "json"):
+            return True
+    return False
+
+
+def _usage(error: click.UsageError, wants_json: bool) -> int:
+    where = error.ctx.command_path if error.ctx is not None else "cuready"
+    return _end(
+        one_line(error.format_message()),
+        f"see `{where} --help`",
+        "UsageError",
+        wants_json,
+        EXIT_USAGE,
+    )
+
+
+def _end(message: str, hint: str, kind: str, wants_json: bool, code: int) -> int:
+    if wants_json:
+        emit_json(document({"error": {"type": kind, "message": message, "hint": hint}}))
+    _print_error(message, hint, ())
+    return code
+
+
+def _print_error(message: str, hint: str, messages: Sequence[str]) -> None:
+    click.echo(f"cuready: error: {one_line(message, 1000)}", err=True)
+    for line in messages:
+        click.echo(f"  {one_line(line, 1000)}", err=True)
+    if hint:
+        click.echo(f"  hint: {hint}", err=True)

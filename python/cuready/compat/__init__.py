@@ -1,0 +1,1 @@
+"""Version facts and the pure rules over them."""

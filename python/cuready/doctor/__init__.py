@@ -1,0 +1,1 @@
+"""Checks over a Snapshot, their findings, and what to do about them."""

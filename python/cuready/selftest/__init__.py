@@ -1,0 +1,1 @@
+"""Staged proofs on a GPU, and their report."""
