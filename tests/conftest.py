@@ -1,0 +1,83 @@
+"""Fixtures that every suite shares: real wheels by exact version, fetched once per machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+
+def test_cache() -> Path:
+    """Where downloads of the tests live: ``CUREADY_TEST_CACHE``, or a folder of the user's cache."""
+    chosen = os.environ.get("CUREADY_TEST_CACHE")
+    folder = Path(chosen) if chosen else user_cache_path("cuready-tests")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+test_cache.__test__ = False  # type: ignore[attr-defined]
+
+
+def fetch_wheel(requirement: str, python: str = "3.12") -> Path:
+    """Download one wheel for x86-64 Linux with pip, without its dependencies.
+
+    ``requirement`` is exact (``name==version``), so that a cached file is the right one. Raises
+    when the package index cannot be reached: a test that needs a real wheel must not pass
+    without it.
+    """
+    folder = test_cache() / "wheels" / requirement.replace("==", "-").replace("/", "_")
+    with FileLock(f"{folder}.lock"):
+        ready = sorted(folder.glob("*.whl"))
+        if ready:
+            return ready[0]
+        platforms = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64",
+                     "manylinux2014_x86_64", "manylinux1_x86_64", "any")  # fmt: skip
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
+                   "--only-binary=:all:", "--python-version", python, "--implementation", "cp",
+                   *(f"--platform={name}" for name in platforms),
+                   "--dest", f"{folder}.part", requirement]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        assert done.returncode == 0, f"pip could not fetch {requirement}:\n{done.stderr}"
+        Path(f"{folder}.part").rename(folder)
+        return next(folder.glob("*.whl"))
+
+
+def unpack_wheel(requirement: str, python: str = "3.12") -> Path:
+    """A folder with the wheel's files, unpacked once. Treat it as read-only: tests share it."""
+    wheel = fetch_wheel(requirement, python)
+    target = wheel.parent / "unpacked"
+    with FileLock(f"{target}.lock"):
+        if not target.is_dir():
+            part = wheel.parent / "unpacked.part"
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(part)
+            part.rename(target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def pypi_wheel() -> Callable[..., Path]:
+    """``pypi_wheel("name==version")`` → the path of the real wheel."""
+    return fetch_wheel
+
+
+@pytest.fixture(scope="session")
+def pypi_unpacked() -> Callable[..., Path]:
+    """``pypi_unpacked("name==version")`` → a shared, read-only folder with the wheel's files."""
+    return unpack_wheel
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the configuration of whoever runs it."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("CONFIG", "CACHE", "DATA", "STATE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / f".{name.lower()}"))
