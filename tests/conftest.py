@@ -14,15 +14,8 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 
-def test_cache() -> Path:
-    """Where downloads of the tests live: ``CUREADY_TEST_CACHE``, or a folder of the user's cache."""
-    chosen = os.environ.get("CUREADY_TEST_CACHE")
-    folder = Path(chosen) if chosen else user_cache_path("cuready-tests")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-test_cache.__test__ = False  # type: ignore[attr-defined]
+# Downloads of the tests live here. Read at import: the fixture below hides the user's cache.
+DOWNLOADS = Path(os.environ.get("CUREADY_TEST_CACHE") or user_cache_path("cuready-tests"))
 
 
 def fetch_wheel(requirement: str, python: str = "3.12") -> Path:
@@ -32,7 +25,8 @@ def fetch_wheel(requirement: str, python: str = "3.12") -> Path:
     when the package index cannot be reached: a test that needs a real wheel must not pass
     without it.
     """
-    folder = test_cache() / "wheels" / requirement.replace("==", "-").replace("/", "_")
+    folder = DOWNLOADS / "wheels" / requirement.replace("==", "-").replace("/", "_")
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         ready = sorted(folder.glob("*.whl"))
         if ready:
