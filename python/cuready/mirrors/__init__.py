@@ -1,1 +1,1 @@
-"""Where packages come from: the catalogue of mirrors, their configuration, and downloads that survive them."""
+"""Where packages come from: mirrors, their configuration, and downloads that survive them."""
