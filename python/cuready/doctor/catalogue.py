@@ -1,0 +1,134 @@
+"""What is known about each finding's id: title, severity, symptom, cause, how to check, fix, links.
+
+The prose is data (``data/catalogue.toml``), read only when something was found or asked for: a
+healthy machine never pays for it. Ids and their order are needed on every run and stand here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from cuready._util import tomllib
+from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
+
+__all__ = ["GROUPS", "IDS", "Entry", "entries", "entry", "finding", "group_of", "order", "suggest"]
+
+# group → (title of the line in the report, number of ids)
+GROUPS: dict[str, tuple[str, int]] = {
+    "DRV": ("Driver and kernel", 16),
+    "CTR": ("Containers", 6),
+    "WSL": ("Windows Subsystem for Linux", 2),
+    "VIS": ("Visible devices and variables", 4),
+    "MIG": ("Multi-Instance GPU", 1),
+    "PY": ("Python environment and packages", 21),
+    "LIB": ("Shared libraries and GPU code", 16),
+    "BLD": ("Build toolchain", 5),
+    "TRT": ("TensorRT", 5),
+}
+
+IDS: tuple[str, ...] = tuple(
+    f"{group}{number:02d}" for group, (_, count) in GROUPS.items() for number in range(1, count + 1)
+)
+
+_ORDER = {check_id: place for place, check_id in enumerate(IDS)}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One id of the catalogue, in words. ``disproved_by`` names the native probes (``cuda``,
+    ``nvml``) whose success shows that a finding of this id is not true here."""
+
+    id: str
+    title: str
+    severity: Severity
+    symptom: str
+    cause: str
+    check: str
+    fix: str
+    links: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+    disproved_by: tuple[str, ...] = ()
+
+
+def order(check_id: str) -> tuple[int, str]:
+    """Sort key: the catalogue's order, ids of others (plugins) after it by name."""
+    return (_ORDER.get(check_id, len(_ORDER)), check_id)
+
+
+def group_of(check_id: str) -> str:
+    """``DRV`` of ``DRV01``."""
+    return check_id.rstrip("0123456789")
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """The whole catalogue by id, in order."""
+    text = resources.files("cuready.doctor").joinpath("data/catalogue.toml").read_text("utf-8")
+    document = tomllib.loads(text)
+    return {check_id: _entry(check_id, document[check_id]) for check_id in IDS}
+
+
+def entry(check_id: str) -> Entry:
+    """The entry of ``check_id``. Raises KeyError for an id that is not of the catalogue."""
+    return entries()[check_id]
+
+
+def _entry(check_id: str, table: dict[str, Any]) -> Entry:
+    return Entry(
+        id=check_id,
+        title=table["title"],
+        severity=Severity(table["severity"]),
+        symptom=table["symptom"],
+        cause=table["cause"],
+        check=table["check"],
+        fix=table["fix"],
+        links=tuple(table["links"]),
+        sources=tuple(table.get("sources", ())),
+        disproved_by=tuple(table.get("disproved_by", ())),
+    )
+
+
+def finding(
+    check_id: str,
+    *,
+    cause: str,
+    evidence: Iterable[Evidence],
+    fix: Iterable[Fix] = (),
+    explains: Iterable[str] = (),
+    subject: str = "",
+    severity: Severity | None = None,
+    confidence: Confidence = Confidence.PROVEN,
+    title: str | None = None,
+    links: Iterable[str] = (),
+) -> Finding:
+    """A finding of ``check_id`` whose title, severity and links come from the catalogue.
+
+    ``cause`` says what is wrong *here*, with the names and versions of this machine. ``links`` are
+    put before those of the catalogue.
+    """
+    known = entry(check_id)
+    return Finding(
+        id=check_id,
+        severity=known.severity if severity is None else severity,
+        title=known.title if title is None else title,
+        cause=cause,
+        confidence=confidence,
+        evidence=tuple(evidence),
+        explains=tuple(explains),
+        fix=tuple(fix),
+        links=tuple(dict.fromkeys((*links, *known.links))),
+        subject=subject,
+    )
+
+
+def suggest(check_id: str) -> str | None:
+    """The id that somebody who typed ``check_id`` may have meant, or None."""
+    import difflib
+
+    folded = check_id.strip().upper()
+    close = difflib.get_close_matches(folded, IDS, n=1, cutoff=0.6)
+    return close[0] if close else None

@@ -1,0 +1,113 @@
+"""From what every check found to what is wrong: root causes swallow their symptoms.
+
+Two rules, in this order. What was seen to work outranks what tables predict: when the CUDA driver
+answered in a child process, a finding that says it cannot is dropped. Then a finding that explains
+others keeps them out of the report, so that one fault gives one error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from cuready.doctor import catalogue
+from cuready.doctor.finding import Finding, Severity
+from cuready.snapshot import NativeProbe, Snapshot
+
+__all__ = ["Merged", "merge", "seen_to_work"]
+
+_RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
+_PCI_ADDRESS = re.compile(r"^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9]$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What stays (most severe first) and, by id, why other findings went away."""
+
+    findings: tuple[Finding, ...]
+    explained: dict[str, str]
+    disproved: dict[str, str]
+
+
+def merge(findings: Iterable[Finding], snapshot: Snapshot) -> Merged:
+    """Drop what is disproved, then what another finding explains. Pure."""
+    standing, disproved = [], {}
+    for item in findings:
+        proof = seen_to_work(item, snapshot)
+        if proof:
+            disproved[item.id] = proof
+        else:
+            standing.append(item)
+    standing.sort(key=_sort_key)
+    explained_by = _explanations(standing)
+    roots = [
+        replace(item, explains=_symptoms(item, explained_by, standing))
+        for index, item in enumerate(standing)
+        if index not in explained_by
+    ]
+    explained = {
+        standing[index].id: f"explained by {root}"
+        for index, root in explained_by.items()
+        if all(other.id != standing[index].id for other in roots)
+    }
+    return Merged(tuple(roots), explained, disproved)
+
+
+def seen_to_work(item: Finding, snapshot: Snapshot) -> str | None:
+    """Why ``item`` cannot be true: the library that it says fails was seen to work. None: it can."""
+    known = catalogue.entries().get(item.id)
+    for name in known.disproved_by if known else ():
+        probe = snapshot.cuda if name == "cuda" else snapshot.nvml
+        if probe.status == "ok" and _covers(probe, item.subject):
+            library = "the CUDA driver" if name == "cuda" else "NVML"
+            return f"{library} was asked and listed {len(probe.devices)} working device(s)"
+    return None
+
+
+def _covers(probe: NativeProbe, subject: str) -> bool:
+    """Whether the answer of ``probe`` says something about ``subject``, one GPU or all of them."""
+    working = [device for device in probe.devices if not device.error]
+    if not _PCI_ADDRESS.match(subject):
+        return bool(working)
+    return any(_same_address(device.pci_address, subject) for device in working)
+
+
+def _same_address(left: str | None, right: str) -> bool:
+    """NVML writes the domain with eight digits, sysfs with four."""
+    return left is not None and left.lower().lstrip("0") == right.lower().lstrip("0")
+
+
+def _sort_key(item: Finding) -> tuple[int, tuple[int, str], str]:
+    return (_RANK[item.severity], catalogue.order(item.id), item.subject)
+
+
+def _explanations(standing: list[Finding]) -> dict[int, str]:
+    """Index of each swallowed finding → id of the root that swallows it.
+
+    A finding is not swallowed by a milder one: a warning must not hide an error. Symptoms of a
+    symptom belong to the root. Where two explain each other, the one that comes first stands.
+    """
+    swallowed: dict[int, str] = {}
+    for index, root in enumerate(standing):
+        if index in swallowed:
+            continue
+        names, seen = list(root.explains), {root.id}
+        while names:
+            name = names.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            for place, item in enumerate(standing):
+                if item.id == name and _RANK[item.severity] >= _RANK[root.severity]:
+                    swallowed.setdefault(place, root.id)
+                    names.extend(item.explains)
+    return swallowed
+
+
+def _symptoms(
+    root: Finding, explained_by: dict[int, str], standing: list[Finding]
+) -> tuple[str, ...]:
+    """The ids among the findings here that ``root`` makes moot."""
+    ids = [standing[place].id for place, name in explained_by.items() if name == root.id]
+    return tuple(sorted(set(ids), key=catalogue.order))
