@@ -10,29 +10,36 @@ from typing import Any
 
 __all__ = [
     "BindingError",
+    "Cancelled",
     "CaptureError",
     "CompatError",
     "ConfigError",
     "ContextBusy",
+    "CudaContextError",
     "CudaError",
     "CureadyError",
     "DeviceMismatch",
+    "DriverNotFound",
     "DtypeError",
     "EnginePlatformError",
     "EngineVersionError",
     "EnvError",
     "IncompleteError",
     "InputError",
+    "InvalidArgument",
     "LibraryNotFound",
     "MirrorError",
     "MissingExtra",
+    "NotRefitted",
     "OutOfMemory",
+    "PlanInvalid",
     "PluginNotFound",
     "RecipeError",
     "ShapeError",
     "SnapshotError",
     "SolveError",
     "TensorRTError",
+    "UnsupportedFeature",
     "UnsupportedLibrary",
 ]
 
@@ -91,6 +98,14 @@ class InputError(CureadyError):
     exit_code = 2
 
 
+class InvalidArgument(InputError):
+    """An argument that no call could take."""
+
+
+class PlanInvalid(InputError):
+    """A file or buffer that is no TensorRT plan, or one that was cut short."""
+
+
 class IncompleteError(CureadyError):
     """cuready could not finish; the message says what it could not find out."""
 
@@ -147,6 +162,14 @@ class CudaError(CureadyError):
         self.details.setdefault("cuda", {"name": name, "code": code})
 
 
+class DriverNotFound(CudaError):
+    """No usable CUDA driver; ``details["step"]`` says how far it came: open, symbol, init, …"""
+
+
+class CudaContextError(CudaError):
+    """The current CUDA context is not the device's primary one."""
+
+
 class OutOfMemory(CudaError):
     """Device or pinned memory ran out; details hold requested, free and total bytes."""
 
@@ -181,6 +204,18 @@ class EnginePlatformError(TensorRTError):
 
 class PluginNotFound(TensorRTError):
     """A plan needs a plugin creator that no loaded library registers."""
+
+
+class NotRefitted(TensorRTError):
+    """A plan's weights were stripped and have not been supplied: its results would be wrong."""
+
+
+class UnsupportedFeature(TensorRTError):
+    """This TensorRT version has no such function; the message names the first one that has."""
+
+
+class Cancelled(TensorRTError):
+    """A pool was closed before the request ran."""
 
 
 class BindingError(TensorRTError):
