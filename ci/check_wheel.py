@@ -1,4 +1,4 @@
-"""Look into a built wheel: portable, holds nothing of the vendor's, small. usage: check_wheel.py WHEEL."""
+"""Look into a built wheel: portable, small, nothing of the vendor's. usage: check_wheel.py WHEEL."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ def problems(wheel: Path) -> list[str]:
             if name.endswith((".so", ".a", ".o")) and b"NVIDIA Corporation" in archive.read(name):
                 found.append(f"{name} holds text of the vendor's")
     found += [f"{name} is the vendor's" for name in names if VENDOR_FILE.search(name)]
-    found += [f"nothing matches {want}" for want in MUST_HOLD if not any(map(re.compile(want).fullmatch, names))]
+    found += [
+        f"nothing matches {want}"
+        for want in MUST_HOLD
+        if not any(re.fullmatch(want, name) for name in names)
+    ]
     audit = subprocess.run(
         [sys.executable, "-m", "auditwheel", "show", str(wheel)],
         capture_output=True, text=True, check=False,

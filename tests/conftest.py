@@ -13,7 +13,6 @@ import pytest
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-
 # Downloads of the tests live here. Read at import: the fixture below hides the user's cache.
 DOWNLOADS = Path(os.environ.get("CUREADY_TEST_CACHE") or user_cache_path("cuready-tests"))
 

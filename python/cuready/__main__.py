@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cmake_dir() -> Path:
-    """Folder with ``cureadyConfig.cmake``, for ``cmake -Dcuready_DIR=$(python -m cuready --cmake-dir)``."""
+    """Folder with ``cureadyConfig.cmake``: what ``-Dcuready_DIR=`` of a C++ project wants."""
     return Path(__file__).resolve().parent / "lib" / "cmake" / "cuready"
 
 

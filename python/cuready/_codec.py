@@ -90,7 +90,9 @@ def _decode(hint: Any, item: Any, path: str) -> Any:
         element = typing.get_args(hint)[0]
         if not isinstance(item, list):
             raise CodecError(f"{path}: expected an array, got {type(item).__name__}")
-        return tuple(_decode(element, value, f"{path}[{index}]") for index, value in enumerate(item))
+        return tuple(
+            _decode(element, value, f"{path}[{index}]") for index, value in enumerate(item)
+        )
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
         element = typing.get_args(hint)[1]
         if not isinstance(item, Mapping):

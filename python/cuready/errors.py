@@ -49,7 +49,7 @@ class CureadyError(Exception):
 
     Attributes:
         operation: what was being done, such as ``"deserialize plan"``; empty when the message says it.
-        messages: the vendor's own words (TensorRT's log lines, CUDA's error name), oldest first.
+        messages: the vendor's words (TensorRT's log lines, CUDA's error name), oldest first.
         hint: what the reader should do next; empty when nothing honest can be said.
         details: facts for JSON output (paths, versions, URLs); values must be JSON types.
         exit_code: what the command line ends with: 1 failed, 2 wrong usage, 3 could not finish.

@@ -59,7 +59,7 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Scope:
-    """Where the readers looked. ``root``: below another root; ``prefix``: an environment as files."""
+    """Where the readers looked: this host, below another root, or an environment as files."""
 
     kind: str = "host"  # "host", "root" or "prefix"
     root: str | None = None
@@ -190,7 +190,7 @@ class NativeDevice:
 
 @dataclass(frozen=True)
 class NativeProbe:
-    """One vendor library asked in a child process. ``status``: ok, failed, timeout, crashed, skipped."""
+    """One vendor library, asked in a child process: ok, failed, timeout, crashed or skipped."""
 
     status: str = "skipped"
     step: str = ""  # the call that failed: "load", "cuInit", "nvmlInit_v2"
@@ -347,7 +347,7 @@ class PythonEnv:
     bitsandbytes_binaries: tuple[str, ...] = ()
     nvidia_lib_dirs: tuple[str, ...] = ()
     project_pins: Mapping[str, str] = field(default_factory=dict)
-    """``uv.lock torch`` → version: what lock files of the working folder say of the same packages."""
+    """``uv.lock torch`` → version: what lock files of the working folder say."""
 
 
 @dataclass(frozen=True)
@@ -373,7 +373,9 @@ class Config:
 class Packaging:
     """Installers that can be run here, so that a fix names one that exists."""
 
-    available: tuple[str, ...] = ()  # "pip", "uv", "conda", "mamba", "micromamba", "pixi", "apt-get"
+    available: tuple[
+        str, ...
+    ] = ()  # "pip", "uv", "conda", "mamba", "micromamba", "pixi", "apt-get"
     conda_root: str | None = None
 
 
@@ -406,7 +408,9 @@ class Resolution:
     soname: str
     wanted_by: str
     path: str | None = None
-    rule: str = ""  # "RPATH of …", "RUNPATH", "LD_LIBRARY_PATH", "ld.so.cache", "default", "already loaded"
+    rule: str = (
+        ""  # "RPATH of …", "RUNPATH", "LD_LIBRARY_PATH", "ld.so.cache", "default", "already loaded"
+    )
     entry: str | None = None  # the search folder that won
     shadows: tuple[str, ...] = ()
 

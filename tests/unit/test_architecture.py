@@ -72,7 +72,10 @@ def violations() -> list[str]:
         for line, name in imports(tree, path):
             parts = name.split(".")
             where = f"{path.relative_to(PACKAGE)}:{line}"
-            if parts[0] in UNDER_DIAGNOSIS and str(path.relative_to(PACKAGE)) not in BUILDER_PROCESS:
+            if (
+                parts[0] in UNDER_DIAGNOSIS
+                and str(path.relative_to(PACKAGE)) not in BUILDER_PROCESS
+            ):
                 found.append(f"{where} imports {name}, which is under diagnosis")
             if parts[0] != "cuready" or layer not in ALLOWED:
                 continue
