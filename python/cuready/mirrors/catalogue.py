@@ -200,8 +200,7 @@ class Catalogue:
 
     def pasted_rule(self, url: str) -> Pasted | None:
         """Why ``url`` should not be used, if something is known against it."""
-        hosts = self.hosts | {"mirrors.xjtu.edu.cn"}
-        return next((rule for rule in self.pasted if rule.matches(url, hosts)), None)
+        return next((rule for rule in self.pasted if rule.matches(url, self.hosts)), None)
 
     def stale(self, today: datetime.date) -> tuple[Mirror, ...]:
         """The entries that are older than :data:`MAX_AGE`."""

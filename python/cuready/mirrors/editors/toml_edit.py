@@ -1,0 +1,303 @@
+"""Change one value of a TOML file and leave every other byte alone.
+
+tomlkit keeps a document's form, but places a new key or a removed table where it sees fit. So it
+is only asked where a value stands: a marker is put there, and the text around the marker is the
+text around the value. Every operation ends with a parse, which must give the intended data.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import tomlkit
+import tomlkit.exceptions
+
+from cuready._util import one_line, tomllib
+from cuready.mirrors.editors.text import ConfigSyntaxError, line_of, splice
+
+__all__ = [
+    "Path",
+    "append_block",
+    "delete",
+    "insert_first",
+    "insert_key",
+    "load",
+    "position",
+    "quote",
+    "set_value",
+]
+
+Path = tuple[str | int, ...]
+
+_MARKER = "cuready\N{SECTION SIGN}marker"
+_AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def load(body: str) -> dict[str, Any]:
+    """The file's data. Raises ConfigSyntaxError with the line, also for a key that stands twice."""
+    try:
+        return tomllib.loads(body)
+    except tomllib.TOMLDecodeError as error:
+        text = str(error)
+        place = _AT_LINE.search(text)
+        line = int(place.group(1)) if place else len(body.splitlines())
+        reason = _AT_LINE.sub("", text).replace("(at end of document)", "at the end of the file")
+        raise ConfigSyntaxError(max(line, 1), one_line(reason)) from None
+    except RecursionError:
+        raise ConfigSyntaxError(1, "nested too deeply") from None
+
+
+def position(body: str, path: Path) -> int:
+    """The line, from 1, of the value at ``path``; 1 when it has no place of its own."""
+    try:
+        return line_of(body, _span(body, path)[0])
+    except ConfigSyntaxError:
+        return 1
+
+
+def quote(value: str | Sequence[str], mark: str = '"') -> str:
+    """A string or a list of strings in TOML."""
+    if not isinstance(value, str):
+        return f"[{', '.join(quote(item) for item in value)}]"
+    if mark == "'" and "'" not in value and value.isprintable():
+        return f"'{value}'"
+    text = tomlkit.item(value).as_string()
+    return str(text)
+
+
+def set_value(body: str, path: Path, value: str | Sequence[str]) -> str:
+    """Replace the value at ``path``; a string keeps the kind of quotes it had."""
+    start, end = _span(body, path)
+    mark = "'" if body[start:end].startswith("'") and not body.startswith("'''", start) else '"'
+    new = splice(body, start, end, quote(value, mark))
+    return _verified(body, new, lambda data: _assign(data, path, _plain(value)))
+
+
+def insert_key(
+    body: str, table: Path, key: str, value: str | Sequence[str], newline: str = "\n"
+) -> str:
+    """Add ``key`` behind the last key of ``table``, which must exist."""
+    parts = [str(step) for step in table]
+    name = key if _BARE.fullmatch(key) else quote(key)
+    pair = f"{name} = {quote(value)}"
+    dotted = ".".join([*parts, pair]) if parts else pair
+    candidates = [*_behind_last(body, table, pair, dotted, newline)]
+    candidates += _behind_header(body, parts, pair, newline)
+    return _first_verified(
+        body, candidates, lambda data: _assign(data, (*table, key), _plain(value))
+    )
+
+
+def append_block(body: str, block: str, change: Callable[[Any], None], newline: str = "\n") -> str:
+    """Add ``block``, which starts with a table header, at the end of the file."""
+    text = block.replace("\n", newline)
+    if not body.strip():
+        new = body + text + newline
+    elif body[-1] in "\r\n":
+        new = body + newline + text + newline
+    else:
+        new = body + newline + newline + text
+    return _verified(body, new, change)
+
+
+def insert_first(body: str, path: Path, value: str, newline: str = "\n") -> str:
+    """Put ``value`` before the first element of the array at ``path``."""
+
+    def change(data: Any) -> None:
+        _get(data, path).insert(0, value)
+
+    if not _get(load(body), path):
+        return set_value(body, path, [value])
+    start, _ = _span(body, (*path, 0))
+    line_start = max(body.rfind("\n", 0, start), body.rfind("\r", 0, start)) + 1
+    indent = body[line_start:start]
+    gap = newline + indent if not indent.strip() else " "
+    return _verified(body, splice(body, start, start, f"{quote(value)},{gap}"), change)
+
+
+def delete(body: str, path: Path) -> str:
+    """Remove the key, array element or ``[[table]]`` at ``path`` with its lines."""
+    target = _get(load(body), path)
+    parent = _get(load(body), path[:-1])
+    if isinstance(target, Mapping):
+        candidates = _cut_table(body, path, target)
+    elif isinstance(parent, list):
+        candidates = _cut_element(body, path, len(parent))
+    else:
+        candidates = _cut_key(body, path)
+
+    def change(data: Any) -> None:
+        holder = _get(data, path[:-1])
+        del holder[path[-1]]
+        if holder == [] and len(path) > 1 and isinstance(target, Mapping):
+            del _get(data, path[:-2])[path[-2]]
+
+    return _first_verified(body, candidates, change)
+
+
+# --- finding places ------------------------------------------------------------------------
+
+
+def _span(body: str, path: Path) -> tuple[int, int]:
+    """Start and end of the value at ``path``."""
+    try:
+        document: Any = tomlkit.parse(body)
+        holder = _get(document, path[:-1])
+        holder[path[-1]] = _MARKER
+        marked = tomlkit.dumps(document)
+    except (tomlkit.exceptions.TOMLKitError, KeyError, IndexError, TypeError) as error:
+        raise _hopeless(1) from error
+    before, found, after = marked.partition(f'"{_MARKER}"')
+    if not (found and body.startswith(before) and body.endswith(after)):
+        raise _hopeless(1)
+    return len(before), len(body) - len(after)
+
+
+def _line_start(body: str, index: int) -> int:
+    return max(body.rfind("\n", 0, index), body.rfind("\r", 0, index)) + 1
+
+
+def _line_end(body: str, index: int) -> int:
+    found = re.compile(r"[\r\n]|\Z").search(body, index)
+    return found.start() if found else len(body)
+
+
+def _hopeless(line: int) -> ConfigSyntaxError:
+    return ConfigSyntaxError(
+        line, "this layout cannot be changed line by line", hint="edit the file by hand"
+    )
+
+
+# --- candidates, of which the first that parses as intended is taken ------------------------
+
+
+def _behind_last(body: str, table: Path, pair: str, dotted: str, newline: str) -> Iterable[str]:
+    data = _get(load(body), table)
+    for key in reversed(list(data)):
+        if isinstance(data[key], Mapping):
+            continue
+        try:
+            start, end = _span(body, (*table, key))
+        except ConfigSyntaxError:
+            continue
+        at, line_start = _line_end(body, end), _line_start(body, start)
+        indent = body[line_start : len(body) - len(body[line_start:].lstrip(" \t"))]
+        yield splice(body, at, at, f"{newline}{indent}{pair}")
+        yield splice(body, at, at, f"{newline}{indent}{dotted}")
+        yield splice(body, end, end, f", {pair}")
+
+
+def _behind_header(body: str, parts: list[str], pair: str, newline: str) -> Iterable[str]:
+    name = r"\s*\.\s*".join(rf"[\"']?{re.escape(part)}[\"']?" for part in parts)
+    for header in re.finditer(rf"^[ \t]*\[\s*{name}\s*\][^\r\n]*", body, re.MULTILINE):
+        yield splice(body, header.end(), header.end(), newline + pair)
+    for empty in re.finditer(rf"{name}\s*=\s*\{{\s*\}}", body):
+        yield splice(body, empty.end() - 1, empty.end(), f"{pair} }}")
+
+
+def _cut_lines(body: str, start: int, end: int) -> str:
+    first, last = _line_start(body, start), _line_end(body, end)
+    if last < len(body):
+        last += 2 if body.startswith("\r\n", last) else 1
+    elif first:
+        first -= 2 if body[first - 2 : first] == "\r\n" else 1
+    return splice(body, first, last, "")
+
+
+def _cut_key(body: str, path: Path) -> Iterable[str]:
+    start, end = _span(body, path)
+    yield _cut_lines(body, start, end)
+    key = re.compile(r"[^,{]*=\s*$").search(body, _line_start(body, start), start)
+    if key:  # inside an inline table
+        comma = re.compile(r"\s*,\s*").match(body, end)
+        yield splice(body, key.start(), comma.end() if comma else end, " " if comma else "")
+        before = re.compile(r",\s*$").search(body, 0, key.start())
+        if before:
+            yield splice(body, before.start(), end, "")
+
+
+def _cut_element(body: str, path: Path, count: int) -> Iterable[str]:
+    index = path[-1]
+    assert isinstance(index, int)  # noqa: S101 - the caller looked at the parent
+    start, end = _span(body, path)
+    line = body[_line_start(body, start) : _line_end(body, end)]
+    if line.strip().rstrip(",") == body[start:end]:
+        yield _cut_lines(body, start, end)
+    if index + 1 < count:
+        following, _ = _span(body, (*path[:-1], index + 1))
+        yield splice(body, start, following, "")
+    elif index:
+        _, previous = _span(body, (*path[:-1], index - 1))
+        yield splice(body, previous, end, "")
+    comma = re.compile(r"\s*,").match(body, end)
+    yield splice(body, start, comma.end() if comma else end, "")
+
+
+def _cut_table(body: str, path: Path, table: Mapping[str, Any]) -> Iterable[str]:
+    spans = [_span(body, (*path, key)) for key in table if not isinstance(table[key], Mapping)]
+    if not spans:
+        return
+    first, last = min(spans)[0], max(end for _, end in spans)
+    headers = list(re.finditer(r"^[ \t]*\[[^\r\n]*", body[:first], re.MULTILINE))
+    if headers:
+        cut = _cut_lines(body, headers[-1].start(), last)
+        yield _joined(cut, headers[-1].start())
+        yield cut
+    opening = body.rfind("{", 0, first)
+    closing = body.find("}", last) + 1
+    if opening >= 0 and closing:
+        comma = re.compile(r"\s*,\s*").match(body, closing)
+        yield splice(body, opening, comma.end() if comma else closing, "")
+        before = re.compile(r",\s*$").search(body, 0, opening)
+        if before:
+            yield splice(body, before.start(), closing, "")
+        yield _cut_lines(body, opening, closing)
+
+
+def _joined(body: str, index: int) -> str:
+    """Take away the blank line that stood before a table that was removed."""
+    blank = re.compile(r"(\r\n|\n)(?=(\r\n|\n)|\Z)").match(
+        body, max(_line_start(body, index) - 1, 0)
+    )
+    before = re.compile(r"(?:\r\n|\n)(\r\n|\n)$").search(body, 0, index)
+    if before and (blank or index >= len(body)):
+        return splice(body, before.start(1), before.end(1), "")
+    return body
+
+
+# --- checking ------------------------------------------------------------------------------
+
+
+def _first_verified(body: str, candidates: Iterable[str], change: Callable[[Any], None]) -> str:
+    for candidate in candidates:
+        try:
+            return _verified(body, candidate, change)
+        except ConfigSyntaxError:
+            continue
+    raise _hopeless(1)
+
+
+def _verified(before: str, after: str, change: Callable[[Any], None]) -> str:
+    expected = copy.deepcopy(load(before))
+    change(expected)
+    if load(after) != expected:
+        raise _hopeless(1)
+    return after
+
+
+def _get(data: Any, path: Path) -> Any:
+    for step in path:
+        data = data[step]
+    return data
+
+
+def _assign(data: Any, path: Path, value: Any) -> None:
+    _get(data, path[:-1])[path[-1]] = value
+
+
+def _plain(value: str | Sequence[str]) -> str | list[str]:
+    return value if isinstance(value, str) else list(value)
