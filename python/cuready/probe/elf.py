@@ -1,0 +1,428 @@
+"""ELF files as the dynamic loader looks at them: program headers and the dynamic section.
+
+Read by hand because the loader's questions are few and the files are large: only the program
+headers, the dynamic section and the tables that it names are read, with ``pread``, so that neither
+a 2 GB library nor one that is cut short while we look at it costs more than an :class:`ElfError`.
+Layout: https://refspecs.linuxfoundation.org/elf/gabi4+/contents.html and the System V ABI.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+__all__ = ["ElfError", "ElfFile", "Header", "Segment", "VersionNeed", "parse_header"]
+
+READ_LIMIT = 64 * 1024 * 1024
+"""Bytes that one file may cost, all tables together."""
+
+MAGIC = b"\x7fELF"
+CLASS32, CLASS64 = 1, 2
+LITTLE, BIG = 1, 2
+ET_EXEC, ET_DYN = 2, 3
+MACHINES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64", 21: "ppc64"}
+
+PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
+PT_GNU_STACK = 0x6474E551
+
+DT_NEEDED, DT_PLTRELSZ, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ = 1, 2, 4, 5, 6, 7, 8
+DT_STRSZ, DT_SONAME, DT_RPATH, DT_SYMBOLIC, DT_REL, DT_RELSZ = 10, 14, 15, 16, 17, 18
+DT_PLTREL, DT_JMPREL, DT_BIND_NOW, DT_RUNPATH, DT_FLAGS = 20, 23, 24, 29, 30
+DT_GNU_HASH, DT_VERSYM, DT_RELACOUNT, DT_RELCOUNT = 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFF9, 0x6FFFFFFA
+DT_FLAGS_1, DT_VERDEF, DT_VERDEFNUM = 0x6FFFFFFB, 0x6FFFFFFC, 0x6FFFFFFD
+DT_VERNEED, DT_VERNEEDNUM = 0x6FFFFFFE, 0x6FFFFFFF
+DF_1_NODEFLIB, DF_1_NOOPEN, DF_1_PIE = 0x800, 0x40, 0x08000000
+VER_FLG_BASE, VER_FLG_WEAK = 1, 2
+
+_MAX_SEGMENTS = 4096
+_MAX_DYNAMIC = 64 * 1024
+_MAX_VERSIONS = 20_000
+_MAX_STRING = 64 * 1024
+
+
+class ElfError(Exception):
+    """Not an ELF file, one that is cut short, or one whose tables contradict each other."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """The ELF header. ``bits`` is 32 or 64, ``order`` the ``struct`` prefix ``<`` or ``>``."""
+
+    bits: int
+    order: str
+    osabi: int
+    type: int
+    machine: int
+    phoff: int
+    phentsize: int
+    phnum: int
+    shoff: int
+    shentsize: int
+    shnum: int
+    shstrndx: int
+
+    @property
+    def machine_name(self) -> str:
+        """``x86_64``, or the number of a machine without a name here."""
+        return MACHINES.get(self.machine, str(self.machine))
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One program header; sizes in bytes."""
+
+    type: int
+    flags: int
+    offset: int
+    vaddr: int
+    filesz: int
+    memsz: int
+    align: int
+
+
+@dataclass(frozen=True)
+class VersionNeed:
+    """One version that a file needs (Elf64_Vernaux): of which file, its name, its symbol index."""
+
+    file: str
+    name: str
+    index: int
+    weak: bool
+    hidden: bool
+
+
+def parse_header(data: bytes) -> Header:
+    """Read the ELF header from the first 64 bytes of a file. Raises :class:`ElfError`."""
+    if len(data) < 52 or data[:4] != MAGIC:
+        raise ElfError("not an ELF file")
+    bits = {CLASS32: 32, CLASS64: 64}.get(data[4])
+    order = {LITTLE: "<", BIG: ">"}.get(data[5])
+    if bits is None or order is None:
+        raise ElfError("an ELF file of unknown class or byte order")
+    layout = order + ("HHIQQQIHHHHHH" if bits == 64 else "HHIIIIIHHHHHH")
+    if len(data) < 16 + struct.calcsize(layout):
+        raise ElfError("the ELF header is cut short")
+    (kind, machine, _, _, phoff, shoff, _, _, phentsize, phnum, shentsize, shnum, shstrndx) = (
+        struct.unpack_from(layout, data, 16)
+    )
+    return Header(bits, order, data[7], kind, machine, phoff, phentsize, phnum,
+                  shoff, shentsize, shnum, shstrndx)  # fmt: skip
+
+
+class ElfFile:
+    """An open ELF file. Close it, or use it in a ``with`` block.
+
+    Offsets in the file are checked against its size, and every table is read at most once. Methods
+    and properties raise :class:`ElfError` for anything that does not add up.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, limit: int = READ_LIMIT) -> None:
+        self.path = os.fspath(path)
+        self.limit = limit
+        self.bytes_read = 0
+        self._descriptor = _open(self.path)
+        try:
+            self.stat = os.fstat(self._descriptor)
+            if not stat.S_ISREG(self.stat.st_mode):
+                raise ElfError("not a regular file")
+            self.size = self.stat.st_size
+            self.header = parse_header(self._head())
+            self.segments = self._read_segments()
+            self.dynamic = self._read_dynamic()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> ElfFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; what was read stays usable."""
+        descriptor, self._descriptor = getattr(self, "_descriptor", -1), -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    # --- bytes ---------------------------------------------------------------------------------
+
+    def read(self, offset: int, size: int) -> bytes:
+        """``size`` bytes at file ``offset``, all of them."""
+        if offset < 0 or size < 0 or offset + size > self.size:
+            raise ElfError(f"a table lies outside the file ({size} bytes at {offset:#x})")
+        self.bytes_read += size
+        if self.bytes_read > self.limit:
+            raise ElfError(f"its tables need more than {self.limit >> 20} MiB")
+        try:
+            data = os.pread(self._descriptor, size, offset)
+        except OSError as error:
+            raise ElfError(f"cannot be read: {error.strerror}") from None
+        if len(data) != size:
+            raise ElfError("the file is cut short")
+        return data
+
+    def _head(self) -> bytes:
+        return self.read(0, min(64, self.size))
+
+    def offset_of(self, address: int) -> int:
+        """File offset of a virtual address."""
+        for segment in self.segments:
+            if segment.type == PT_LOAD and 0 <= address - segment.vaddr < segment.filesz:
+                return segment.offset + address - segment.vaddr
+        raise ElfError(f"address {address:#x} is in no segment of the file")
+
+    def rest_of(self, address: int) -> int:
+        """Bytes from a virtual address to the end of its segment in the file."""
+        for segment in self.segments:
+            if segment.type == PT_LOAD and 0 <= address - segment.vaddr < segment.filesz:
+                return min(segment.vaddr + segment.filesz - address, self.size)
+        raise ElfError(f"address {address:#x} is in no segment of the file")
+
+    def at(self, address: int, size: int) -> bytes:
+        """``size`` bytes at a virtual address."""
+        return self.read(self.offset_of(address), size)
+
+    # --- headers ---------------------------------------------------------------------------------
+
+    def _read_segments(self) -> tuple[Segment, ...]:
+        header = self.header
+        size = 56 if header.bits == 64 else 32
+        if header.phnum == 0:
+            return ()
+        if header.phentsize != size or header.phnum > _MAX_SEGMENTS:
+            raise ElfError("program headers of an unknown size")
+        data = self.read(header.phoff, size * header.phnum)
+        found = []
+        if header.bits == 64:
+            for item in struct.iter_unpack(header.order + "IIQQQQQQ", data):
+                kind, flags, offset, vaddr, _, filesz, memsz, align = item
+                found.append(Segment(kind, flags, offset, vaddr, filesz, memsz, align))
+        else:
+            for item in struct.iter_unpack(header.order + "IIIIIIII", data):
+                kind, offset, vaddr, _, filesz, memsz, flags, align = item
+                found.append(Segment(kind, flags, offset, vaddr, filesz, memsz, align))
+        return tuple(found)
+
+    def segment(self, kind: int) -> Segment | None:
+        """The last segment of ``kind``, as the loader takes it."""
+        return next((item for item in reversed(self.segments) if item.type == kind), None)
+
+    def _read_dynamic(self) -> tuple[tuple[int, int], ...]:
+        segment = self.segment(PT_DYNAMIC)
+        if segment is None or segment.filesz == 0:
+            return ()
+        width = 16 if self.header.bits == 64 else 8
+        size = min(segment.filesz, _MAX_DYNAMIC) // width * width
+        layout = self.header.order + ("qQ" if width == 16 else "iI")
+        found = []
+        for tag, value in struct.iter_unpack(layout, self.read(segment.offset, size)):
+            if tag == 0:
+                break
+            found.append((tag, value))
+        return tuple(found)
+
+    @cached_property
+    def _tags(self) -> dict[int, int]:
+        return dict(self.dynamic)
+
+    def tag(self, tag: int) -> int | None:
+        """Value of a dynamic tag (the last one, as the loader takes it), None when absent."""
+        return self._tags.get(tag)
+
+    @property
+    def truncated_at(self) -> int | None:
+        """Bytes that the loaded segments need when the file is shorter than that, else None."""
+        end = max((s.offset + s.filesz for s in self.segments if s.type == PT_LOAD), default=0)
+        return end if end > self.size else None
+
+    # --- strings ---------------------------------------------------------------------------------
+
+    @cached_property
+    def strings(self) -> bytes:
+        """The dynamic string table, empty when there is none."""
+        address, size = self.tag(DT_STRTAB), self.tag(DT_STRSZ)
+        if address is None or size is None:
+            return b""
+        return self.at(address, min(size, self.rest_of(address)))
+
+    def raw_string(self, offset: int) -> bytes:
+        """Bytes of the dynamic string at ``offset``, without the NUL."""
+        if "strings" in self.__dict__:
+            table = self.strings
+            if not 0 <= offset < len(table):
+                raise ElfError("a name lies outside the string table")
+            end = table.find(b"\0", offset)
+            return table[offset : end if end >= 0 else len(table)]
+        return self._short_string(offset)
+
+    def _short_string(self, offset: int) -> bytes:
+        """Read one string without the whole table: NEEDED and SONAME cost 256 bytes each."""
+        address, size = self.tag(DT_STRTAB), self.tag(DT_STRSZ)
+        if address is None or size is None or not 0 <= offset < size:
+            raise ElfError("a name lies outside the string table")
+        left = min(size - offset, self.rest_of(address + offset))
+        start = self.offset_of(address + offset)
+        step = 256
+        while True:
+            data = self.read(start, min(step, left))
+            end = data.find(b"\0")
+            if end >= 0 or step >= left:
+                return data[:end] if end >= 0 else data
+            if step > _MAX_STRING:
+                raise ElfError("a name of more than 64 KiB")
+            step *= 8
+
+    def string(self, offset: int) -> str:
+        """The dynamic string at ``offset``; bytes that are no UTF-8 are shown as ``\\xNN``."""
+        return self.raw_string(offset).decode("utf-8", "backslashreplace")
+
+    def strings_of(self, tag: int) -> tuple[str, ...]:
+        """The strings of every entry of ``tag``, in file order."""
+        return tuple(self.string(value) for found, value in self.dynamic if found == tag)
+
+    def _one(self, tag: int) -> str | None:
+        value = self.tag(tag)
+        return None if value is None else self.string(value)
+
+    @cached_property
+    def soname(self) -> str | None:
+        """DT_SONAME."""
+        return self._one(DT_SONAME)
+
+    @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """DT_NEEDED entries in file order."""
+        return self.strings_of(DT_NEEDED)
+
+    @cached_property
+    def runpath(self) -> str | None:
+        """DT_RUNPATH."""
+        return self._one(DT_RUNPATH)
+
+    @cached_property
+    def rpath(self) -> str | None:
+        """DT_RPATH; None when there is a RUNPATH too, because the loader then ignores it."""
+        return None if self.tag(DT_RUNPATH) is not None else self._one(DT_RPATH)
+
+    @property
+    def flags_1(self) -> int:
+        """DT_FLAGS_1."""
+        return self.tag(DT_FLAGS_1) or 0
+
+    @cached_property
+    def interpreter(self) -> str | None:
+        """PT_INTERP: the dynamic loader that an executable asks for."""
+        segment = self.segment(PT_INTERP)
+        if segment is None:
+            return None
+        data = self.read(segment.offset, min(segment.filesz, 4096))
+        return data.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+
+    # --- symbol versions ---------------------------------------------------------------------------
+
+    @cached_property
+    def version_needs(self) -> tuple[VersionNeed, ...]:
+        """DT_VERNEED: versions that this file wants of others, in the loader's order."""
+        address = self.tag(DT_VERNEED)
+        found: list[VersionNeed] = []
+        while address is not None:
+            _, _, file, aux, following = struct.unpack(self._o("HHIII"), self.at(address, 16))
+            name, place = self.string(file), address + aux
+            while True:
+                _, flags, other, text, more = struct.unpack(self._o("IHHII"), self.at(place, 16))
+                found.append(VersionNeed(name, self.string(text), other & 0x7FFF,
+                                         bool(flags & VER_FLG_WEAK), bool(other & 0x8000)))  # fmt: skip
+                _bound(found)
+                if more == 0:
+                    break
+                place += more
+            address = address + following if following else None
+        return tuple(found)
+
+    @cached_property
+    def version_definitions(self) -> dict[int, str] | None:
+        """DT_VERDEF: index → name, without the base definition; None when there is no such table."""
+        address = self.tag(DT_VERDEF)
+        if address is None:
+            return None
+        return {index: name for index, flags, name in self._verdef(address)
+                if not flags & VER_FLG_BASE}  # fmt: skip
+
+    @cached_property
+    def defined_version_names(self) -> frozenset[str]:
+        """Names that DT_VERDEF defines, the base definition (the file's own name) included."""
+        address = self.tag(DT_VERDEF)
+        return frozenset() if address is None else frozenset(n for *_, n in self._verdef(address))
+
+    def _verdef(self, address: int) -> list[tuple[int, int, str]]:
+        found: list[tuple[int, int, str]] = []
+        while True:
+            _, flags, index, _, _, aux, following = struct.unpack(
+                self._o("HHHHIII"), self.at(address, 20)
+            )
+            (name,) = struct.unpack(self._o("I"), self.at(address + aux, 4))
+            found.append((index & 0x7FFF, flags, self.string(name)))
+            _bound(found)
+            if following == 0:
+                return found
+            address += following
+
+    def _o(self, layout: str) -> str:
+        return self.header.order + layout
+
+    # --- sections ------------------------------------------------------------------------------------
+
+    def sections(self, *names: bytes) -> list[tuple[bytes, int, int]]:
+        """(name, file offset, size) of the sections called ``names``; [] without section headers."""
+        header = self.header
+        width = 64 if header.bits == 64 else 40
+        if not header.shoff or not header.shnum or header.shentsize != width:
+            return []
+        table = self.read(header.shoff, width * header.shnum)
+        layout = self._o("IIQQQQ" if header.bits == 64 else "IIIIII")
+        rows = [struct.unpack_from(layout, table, place) for place in range(0, len(table), width)]
+        if header.shstrndx >= len(rows):
+            raise ElfError("the section names are missing")
+        _, _, _, _, place, size = rows[header.shstrndx]
+        text = self.read(place, size)
+        found = []
+        for name, kind, _, _, offset, length in rows:
+            label = text[name : max(text.find(b"\0", name), name)]
+            if label in names and kind != 8:  # SHT_NOBITS occupies no bytes of the file
+                found.append((label, offset, length))
+        return found
+
+
+def _bound(found: list[VersionNeed] | list[tuple[int, int, str]]) -> None:
+    if len(found) > _MAX_VERSIONS:
+        raise ElfError("version tables without an end")
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(
+            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+        )
+    except OSError as error:
+        text = os.strerror(error.errno) if error.errno else str(error)
+        raise ElfError(text if error.errno != errno.ENOENT else "no such file") from None
+    except ValueError:
+        raise ElfError("no such file") from None
+
+
+def is_elf(path: Path) -> bool:
+    """True when ``path`` starts like an ELF file."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4) == MAGIC
+    except OSError:
+        return False
