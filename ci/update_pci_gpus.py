@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-CHIP = re.compile(r"^(G[FKMPVHABR]\w*?\d\w*?|TU\d+|AD\d+)(?=(?:GL|BM|GLM|M|BGL|B)?(?:[ /\[]|$))")
+CODE_NAME = re.compile(r"^(?:G[FKMPVHABR]|TU|AD)\w*\d\w*")
 NOT_A_GPU = ("Audio", "USB", "SMBus", "PCIe", "NVLink", "Controller", "Bridge", "NVSwitch")
 
 
@@ -36,13 +36,14 @@ def main() -> int:
     chips = json.loads(output.read_text("utf-8"))["chips"]
     devices, unknown = {}, set()
     for device, name in nvidia_devices(text):
-        match = CHIP.match(name)
-        if not match or any(word in name for word in NOT_A_GPU):
+        code_name = CODE_NAME.match(name)
+        if not code_name or any(word in name.split("[")[0] for word in NOT_A_GPU):
             continue
-        chip = match.group(1)
-        if chip not in chips:
-            unknown.add(chip)
+        fitting = [chip for chip in chips if code_name.group().startswith(chip)]
+        if not fitting:
+            unknown.add(code_name.group())
             continue
+        chip = max(fitting, key=len)
         product = re.search(r"\[(.*)\]", name)
         devices[f"0x{device}"] = [chip, product.group(1) if product else ""]
     meta = {

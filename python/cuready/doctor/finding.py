@@ -6,7 +6,16 @@ import enum
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["CheckResult", "CheckStatus", "Confidence", "Evidence", "Finding", "Fix", "Risk", "Severity"]
+__all__ = [
+    "CheckResult",
+    "CheckStatus",
+    "Confidence",
+    "Evidence",
+    "Finding",
+    "Fix",
+    "Risk",
+    "Severity",
+]
 
 
 class Severity(str, enum.Enum):

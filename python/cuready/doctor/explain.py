@@ -1,0 +1,179 @@
+"""From a pasted error, a traceback or a whole log to causes: regular expressions as data.
+
+Nothing that matches means that nothing is said: this module never guesses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from cuready._util import tomllib
+from cuready.doctor import catalogue
+from cuready.doctor.engine import Diagnosis
+from cuready.doctor.finding import Finding
+
+__all__ = ["Explanation", "Rule", "explain_id", "explain_text", "rules"]
+
+# The end of a long log holds the failure; a pasted file of gigabytes is no message.
+MAX_TEXT = 4_000_000
+
+DEFAULT_PRIORITY = 50
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One message and the causes that print it, most likely first."""
+
+    key: str
+    ids: tuple[str, ...]
+    pattern: re.Pattern[str]
+    priority: int
+    messages: tuple[str, ...]
+    near: tuple[str, ...]
+    title: str = ""
+    cause: str = ""
+    check: str = ""
+    fix: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One possible cause of what was pasted.
+
+    ``matched`` is the line that gave it away, ``details`` what the message itself names (a symbol,
+    a version, a URL). ``here`` is the finding of this machine with the same id, when there is one.
+    """
+
+    id: str
+    title: str
+    cause: str
+    check: str
+    fix: tuple[str, ...]
+    links: tuple[str, ...]
+    matched: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+    alternatives: tuple[str, ...] = ()
+    here: Finding | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "title": self.title,
+            "cause": self.cause,
+            "check": self.check,
+            "fix": list(self.fix),
+            "links": list(self.links),
+            "matched": self.matched,
+            "details": dict(self.details),
+            "alternatives": list(self.alternatives),
+            "here": None if self.here is None else self.here.to_dict(),
+        }
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """Every rule, in the order of the data file."""
+    text = resources.files("cuready.doctor").joinpath("data/explain.toml").read_text("utf-8")
+    return tuple(_rule(table) for table in tomllib.loads(text)["rule"])
+
+
+def _rule(table: Mapping[str, Any]) -> Rule:
+    ids = tuple(table.get("ids", ()))
+    return Rule(
+        key=table.get("key") or ids[0],
+        ids=ids,
+        pattern=re.compile(table["pattern"]),
+        priority=table.get("priority", DEFAULT_PRIORITY),
+        messages=tuple(table["messages"]),
+        near=tuple(table.get("near", ())),
+        title=table.get("title", ""),
+        cause=table.get("cause", ""),
+        check=table.get("check", ""),
+        fix=tuple(table.get("fix", ())),
+        links=tuple(table.get("links", ())),
+    )
+
+
+def explain_id(check_id: str, diagnosis: Diagnosis | None = None) -> Explanation:
+    """The catalogue's entry of ``check_id``. Raises KeyError for an unknown id."""
+    known = catalogue.entry(check_id)
+    return Explanation(
+        id=known.id,
+        title=known.title,
+        cause=known.cause,
+        check=known.check,
+        fix=(known.fix,),
+        links=known.links,
+        here=_here((check_id,), diagnosis),
+    )
+
+
+def explain_text(text: str, diagnosis: Diagnosis | None = None) -> tuple[Explanation, ...]:
+    """The causes that ``text`` names, the most telling first; empty when no rule matches.
+
+    With ``diagnosis`` a cause that was found on this machine goes before those that were not.
+    """
+    window = text[-MAX_TEXT:]
+    hits = []
+    for place, rule in enumerate(rules()):
+        match = rule.pattern.search(window)
+        if match is not None:
+            hits.append((-rule.priority, match.start(), place, rule, match))
+    hits.sort(key=lambda hit: hit[:3])
+    answers: dict[str, Explanation] = {}
+    for _, _, _, rule, match in hits:
+        answer = _answer(rule, match, window, diagnosis)
+        answers.setdefault(answer.id, answer)
+    return tuple(sorted(answers.values(), key=lambda answer: answer.here is None))
+
+
+def _answer(
+    rule: Rule, match: re.Match[str], text: str, diagnosis: Diagnosis | None
+) -> Explanation:
+    start = text.rfind("\n", 0, match.start()) + 1
+    end = text.find("\n", match.end())
+    line = text[start : end if end >= 0 else len(text)].strip()
+    details = {
+        name.rstrip("0123456789"): value for name, value in match.groupdict().items() if value
+    }
+    if not rule.ids:
+        return Explanation(
+            rule.key, rule.title, rule.cause, rule.check, rule.fix, rule.links, line, details
+        )
+    here = _here(rule.ids, diagnosis)
+    # What this machine really has goes first, also when it is the cause behind a listed one.
+    chosen = here.id if here is not None and here.id in catalogue.IDS else rule.ids[0]
+    base = explain_id(chosen)
+    return Explanation(
+        id=base.id,
+        title=base.title,
+        cause=base.cause,
+        check=base.check,
+        fix=base.fix,
+        links=base.links,
+        matched=line,
+        details=details,
+        alternatives=tuple(name for name in rule.ids if name != chosen),
+        here=here,
+    )
+
+
+def _here(ids: Sequence[str], diagnosis: Diagnosis | None) -> Finding | None:
+    """The finding of this machine that has one of ``ids``, or that explains one of them."""
+    if diagnosis is None:
+        return None
+    for wanted in ids:
+        for finding in diagnosis.findings:
+            if finding.id == wanted:
+                return finding
+    for wanted in ids:
+        for finding in diagnosis.findings:
+            if wanted in finding.explains:
+                return finding
+    return None
