@@ -155,7 +155,8 @@ class KernelDriver:
     fabric_manager_version: str | None = None
     libraries: tuple[DriverLibrary, ...] = ()
     dev_char_links: bool | None = None  # /dev/char holds links to the nvidia nodes
-    xid_messages: tuple[str, ...] = ()  # "Xid 79 ..." lines of /dev/kmsg
+    xid_messages: tuple[str, ...] = ()  # "Xid (PCI:0000:65:00): 79, ..." lines of /dev/kmsg
+    kernel_messages: tuple[str, ...] = ()  # why the module refused a GPU, in its own words
     driver_packages: tuple[str, ...] = ()  # "nvidia-driver-580-open 580.159.04-..." of dpkg or rpm
 
 

@@ -1,4 +1,4 @@
-"""Builds the files of a machine below a folder: what ``--root`` reads, for tests of readers and checks.
+"""Builds the files of a machine below a folder, as ``--root`` reads them.
 
 root = make_root(tmp_path, gpus=["RTX 4090"], driver="580.95.05", flavour="open")
 site = add_python(root, "3.12")
@@ -44,7 +44,7 @@ DISTROS = {
     "ubuntu": 'ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\nPRETTY_NAME="Ubuntu 24.04.1 LTS"\n',
     "debian": 'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n',
     "fedora": 'ID=fedora\nVERSION_ID=41\nPRETTY_NAME="Fedora Linux 41"\n',
-    "rocky": 'ID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"\nPRETTY_NAME="Rocky Linux 9.4"\n',
+    "rocky": 'ID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"\n',
 }
 
 LIB = "usr/lib/x86_64-linux-gnu"
@@ -330,7 +330,7 @@ def add_torch(
     requires: Sequence[str] = (),
     installer: str | None = "pip",
 ) -> Path:
-    """A torch as far as the readers look: version.py, a libtorch with its arch literal, dist-info."""
+    """A torch as far as readers look: version.py, a library with its arch literal, dist-info."""
     version_py = (
         "from typing import Optional\n\n"
         "__all__ = ['__version__', 'debug', 'cuda', 'git_version', 'hip']\n"
