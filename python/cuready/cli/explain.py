@@ -1,0 +1,120 @@
+"""``cuready explain``: the cause, the check and the fix for a pasted error or a finding's id."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cuready.cli import _common
+from cuready.errors import InputError
+
+if TYPE_CHECKING:
+    from cuready.doctor.engine import Diagnosis
+    from cuready.doctor.explain import Explanation
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, metavar="TEXT|ID|-")
+@click.option("--here", is_flag=True, help="Look at this machine too.")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="Look at this snapshot.")
+@_common.format_option()
+def explain(words: tuple[str, ...], here: bool, source: Path | None, output_format: str) -> int:
+    """Say what an error means: paste it, name a finding's id, or pipe a log into `explain -`.
+
+    What no rule matches is said to be unknown: this command never guesses. Exit code 1 then.
+    """
+    from cuready.doctor import catalogue
+    from cuready.doctor.explain import explain_id, explain_text
+
+    text = _text(words)
+    diagnosis = _diagnosis(here, source)
+    if text.upper() in catalogue.IDS:
+        answers: tuple[Explanation, ...] = (explain_id(text.upper(), diagnosis),)
+    else:
+        answers = explain_text(text, diagnosis)
+    ladders = _ask_addresses(answers) if here else {}
+    if output_format == "json":
+        body = {"explanations": [item.to_dict() for item in answers], "addresses": ladders}
+        _common.emit_json(_common.document(body))
+    elif answers:
+        click.echo("\n\n".join(_render(item, asked=diagnosis is not None) for item in answers))
+        for url, ladder in ladders.items():
+            click.echo(f"\n{url}\n  {ladder['summary']}")
+    else:
+        click.echo("No known cause matches this text.")
+        _suggest(text)
+    return _common.EXIT_OK if answers else _common.EXIT_FAILED
+
+
+def _text(words: tuple[str, ...]) -> str:
+    if not words or words == ("-",):
+        if not words and sys.stdin.isatty():
+            raise click.UsageError("paste an error, name a finding's id, or use `-` to read stdin")
+        raw = sys.stdin.buffer.read()
+        text = raw.decode("utf-8", errors="replace")
+    else:
+        text = " ".join(words)
+    if not text.strip():
+        raise InputError("nothing to explain: the text is empty")
+    return text.strip()
+
+
+def _diagnosis(here: bool, source: Path | None) -> Diagnosis | None:
+    if not here and source is None:
+        return None
+    from cuready.doctor.engine import diagnose
+
+    if source is not None:
+        from cuready.snapshot import load
+
+        return diagnose(load(source))
+    from cuready.probe import take
+
+    return diagnose(take())
+
+
+def _ask_addresses(answers: tuple[Explanation, ...]) -> dict[str, dict[str, Any]]:
+    """Climb the probe ladder for each address that the messages themselves name."""
+    urls = {item.details["url"] for item in answers if "url" in item.details}
+    if not urls:
+        return {}
+    from cuready.mirrors.net.ladder import diagnose as climb
+
+    return {url: climb(url).to_dict() for url in sorted(urls)}
+
+
+def _render(item: Explanation, *, asked: bool) -> str:
+    lines = [f"{item.id}  {item.title}"]
+    if item.matched:
+        lines.append(f"  seen    {item.matched.splitlines()[0][:200]}")
+    if item.details:
+        named = ", ".join(f"{name} {value}" for name, value in item.details.items())
+        lines.append(f"  names   {named}")
+    lines.append(f"  cause   {item.cause}")
+    lines.append(f"  check   {item.check}")
+    if item.here is not None:
+        lines.append(f"  here    {item.here.id}: {item.here.cause}")
+        lines += [f"          {proof.source}: {proof.detail}" for proof in item.here.evidence]
+        commands = [command for fix in item.here.fix for command in fix.commands]
+        lines += [f"  fix     $ {command}" for command in commands]
+    else:
+        if asked:
+            lines.append("  here    not found on this machine now")
+        lines += [f"  fix     {step}" for step in item.fix]
+    if item.alternatives:
+        lines.append(f"  also    {', '.join(item.alternatives)} print the same message")
+    lines += [f"  link    {link}" for link in item.links]
+    return "\n".join(lines)
+
+
+def _suggest(text: str) -> None:
+    from cuready.doctor import catalogue
+
+    close = catalogue.suggest(text) if len(text) < 12 else None
+    hint = (
+        f"did you mean {close}?" if close else "run `cuready doctor` to look at the machine itself"
+    )
+    click.echo(f"  {hint}")

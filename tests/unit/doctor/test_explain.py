@@ -1,0 +1,102 @@
+"""Every rule matches the real messages that it was written for, and not the ones beside them."""
+
+from __future__ import annotations
+
+import pytest
+
+from cuready.doctor import catalogue
+from cuready.doctor.engine import Diagnosis
+from cuready.doctor.explain import Rule, explain_id, explain_text, rules
+from cuready.doctor.finding import Finding, Severity
+
+ORDINARY = """
+Collecting torch
+  Downloading torch-2.11.0-cp312-cp312-manylinux_2_28_x86_64.whl (780.1 MB)
+Installing collected packages: nvidia-cudnn-cu13, torch
+Successfully installed torch-2.11.0
+Epoch 1/10 loss 0.423 lr 1e-3 CUDA 13.0 device cuda:0
+ImportError: cannot import name 'foo' from 'bar'
+ValueError: operands could not be broadcast together with shapes (3,) (4,)
+Traceback (most recent call last):
+"""
+
+MESSAGES = [
+    pytest.param(rule, message, id=f"{rule.key}-{number}")
+    for rule in rules()
+    for number, message in enumerate(rule.messages)
+]
+
+
+@pytest.mark.parametrize(("rule", "message"), MESSAGES)
+def test_a_real_message_gives_its_own_cause(rule: Rule, message: str) -> None:
+    answers = explain_text(f"{ORDINARY}\n{message}\nmore text after it\n")
+    assert answers, message
+    first = answers[0]
+    assert first.id == (rule.ids[0] if rule.ids else rule.key)
+    assert first.cause and first.check and first.fix and first.links
+    assert first.matched and first.matched.splitlines()[0] in message
+
+
+@pytest.mark.parametrize("rule", [rule for rule in rules() if rule.near], ids=lambda rule: rule.key)
+def test_a_message_close_to_it_is_another_matter(rule: Rule) -> None:
+    for text in rule.near:
+        assert rule.pattern.search(text) is None, text
+
+
+def test_ordinary_output_is_not_explained() -> None:
+    assert explain_text(ORDINARY) == ()
+
+
+def test_rules_name_ids_of_the_catalogue_and_each_other_key_is_complete() -> None:
+    seen = set()
+    for rule in rules():
+        assert set(rule.ids) <= set(catalogue.IDS), rule.key
+        if not rule.ids:
+            assert rule.key not in seen and rule.key.islower()
+            assert rule.title and rule.cause and rule.check and rule.fix and rule.links
+            seen.add(rule.key)
+
+
+def test_no_pattern_is_slow_on_a_long_hostile_log() -> None:
+    """Quadratic patterns show as minutes here; the suite's own time limit is the check."""
+    for text in ("a" * 300_000, "libcu" * 60_000, "The \n" * 60_000, "(from versions" * 20_000):
+        assert explain_text(text) == ()
+
+
+def test_what_a_message_names_is_told() -> None:
+    text = "nvrtc: error: failed to open libnvrtc-builtins.so.13.0."
+    assert explain_text(text)[0].details == {"library": "libnvrtc-builtins.so.13.0"}
+
+
+def test_an_id_is_explained_from_the_catalogue() -> None:
+    answer = explain_id("LIB04")
+    assert answer.id == "LIB04"
+    assert answer.matched == ""
+
+
+def test_the_cause_that_this_machine_has_goes_first() -> None:
+    """Three causes print the message; the one that was found here is the answer."""
+    found = Finding("DRV04", Severity.ERROR, "nouveau", "nouveau has the card")
+    diagnosis = Diagnosis(findings=(found,), checks=())
+    text = rules()[0].messages[0]
+    assert explain_text(text)[0].id == "DRV01"
+    answer = explain_text(text, diagnosis)[0]
+    assert (answer.id, answer.here) == ("DRV04", found)
+    assert "DRV01" in answer.alternatives
+
+
+def test_a_root_cause_found_here_answers_for_its_symptom() -> None:
+    found = Finding("DRV01", Severity.ERROR, "no module", "not built", explains=("DRV02",))
+    answer = explain_text(
+        "Failed to initialize NVML: Driver/library version mismatch",
+        Diagnosis(findings=(found,), checks=()),
+    )[0]
+    assert answer.id == "DRV01"
+
+
+def test_several_causes_in_one_log_are_all_told_the_most_telling_first() -> None:
+    log = (
+        "RuntimeError: No CUDA GPUs are available\n"
+        "NVRM: The NVIDIA GPU is not supported by open nvidia.ko because of GSP\n"
+    )
+    assert [answer.id for answer in explain_text(log)] == ["DRV06", "DRV09"]
