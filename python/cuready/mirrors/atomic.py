@@ -8,6 +8,7 @@ stays a link, and the file it points to is replaced.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import stat
@@ -68,13 +69,17 @@ def write(state: FileState, data: bytes, *, mode: int | None = None) -> None:
 
     Raises ConfigError, with nothing changed, when the file is read-only, when it is no longer what
     ``state`` says, or when the folder cannot be written. ``mode`` is for a file that is not there.
+    The caller holds the journal's lock: temporary files that a killed run left are cleared away.
     """
     check_writable(state)
     folder = state.target.parent
     temporary: Path | None = None
     try:
-        _make_folder(folder)
-        descriptor, name = tempfile.mkstemp(prefix=f".{state.target.name}.", dir=folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        prefix = f".{state.target.name}.cuready-"
+        for leftover in folder.glob(f"{glob.escape(prefix)}*"):  # of a run that was killed
+            leftover.unlink(missing_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=prefix, dir=folder)
         temporary = Path(name)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
@@ -121,11 +126,6 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _make_folder(folder: Path) -> None:
-    """Create the missing folders with the rights that the user's umask gives."""
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _dress(temporary: Path, state: FileState, mode: int) -> None:

@@ -31,7 +31,10 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Edit:
-    """One file of an operation. ``blob`` holds its bytes before; empty when there was no file."""
+    """One file of an operation. ``blob`` holds its bytes before; empty when there was no file.
+
+    ``restored`` is set once the edit was taken back, so that it is not taken back twice.
+    """
 
     tool: str
     path: str
@@ -39,6 +42,7 @@ class Edit:
     after: str
     blob: str
     mode: int | None
+    restored: bool = False
 
     def state(self) -> Literal["before", "after", "changed"]:
         """Which of the two versions the file holds now, or neither."""
@@ -50,13 +54,12 @@ class Edit:
 
 @dataclass(frozen=True)
 class Operation:
-    """One command's edits. ``restored`` is set once they were taken back."""
+    """One command's edits."""
 
     id: str
     command: str
     time: str
     edits: tuple[Edit, ...]
-    restored: bool = False
 
 
 def default_root() -> Path:
@@ -139,9 +142,12 @@ class Journal:
             raise ConfigError(f"{path}: the backup is damaged; nothing was changed")
         return data
 
-    def mark_restored(self, operation: Operation) -> None:
-        """Remember that ``operation`` was taken back."""
-        self._save(replace(operation, restored=True))
+    def mark_restored(self, operation: Operation, edits: Sequence[Edit]) -> None:
+        """Remember that ``edits`` of ``operation`` were taken back."""
+        marked = tuple(
+            replace(edit, restored=True) if edit in edits else edit for edit in operation.edits
+        )
+        self._save(replace(operation, edits=marked))
 
     def _make_root(self) -> None:
         try:
@@ -173,7 +179,6 @@ class Journal:
                 command=str(document["command"]),
                 time=str(document["time"]),
                 edits=edits,
-                restored=bool(document["restored"]),
             )
         except (FileNotFoundError, NotADirectoryError):
             return None

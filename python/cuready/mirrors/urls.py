@@ -32,7 +32,7 @@ def _canonical(url: str) -> str:
 
 
 def cloud_channel(url: str) -> str | None:
-    """The community channel that ``url`` names: below ``/cloud``, or at the root of Anaconda.org."""
+    """The community channel that ``url`` names: below ``/cloud``, or on Anaconda.org itself."""
     parts = urlsplit(url)
     if (parts.hostname or "").lower() in _AT_ROOT:
         name = parts.path.strip("/")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cuready.errors import ConfigError
 
-__all__ = ["ConfigSyntaxError", "Text", "line_of", "lines", "splice"]
+__all__ = ["Change", "ConfigSyntaxError", "Text", "line_of", "lines", "splice"]
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _WIDE = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
@@ -29,6 +29,14 @@ class ConfigSyntaxError(ConfigError):
         error = ConfigError(f"{path}:{self.line}: {self.reason}", hint=hint)
         error.details.update(path=str(path), line=self.line)
         return error
+
+
+@dataclass(frozen=True)
+class Change:
+    """The new text of a file, and what the reader should know: what was left alone, and why."""
+
+    body: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

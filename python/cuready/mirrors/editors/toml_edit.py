@@ -23,6 +23,7 @@ __all__ = [
     "append_block",
     "delete",
     "insert_first",
+    "insert_first_key",
     "insert_key",
     "load",
     "position",
@@ -104,6 +105,17 @@ def append_block(body: str, block: str, change: Callable[[Any], None], newline: 
     return _verified(body, new, change)
 
 
+def insert_first_key(body: str, key: str, value: str, newline: str = "\n") -> str:
+    """Add a top-level key; it has to stand before the first table."""
+    pair = f"{key} = {quote(value)}"
+    header = re.search(r"^[ \t]*\[", body, re.MULTILINE)
+    candidates = list(_behind_last(body, (), pair, pair, newline))
+    at = _line_start(body, header.start()) if header else 0
+    candidates.append(splice(body, at, at, pair + newline))
+    candidates.append(pair + newline + body)
+    return _first_verified(body, candidates, lambda data: _assign(data, (key,), value))
+
+
 def insert_first(body: str, path: Path, value: str, newline: str = "\n") -> str:
     """Put ``value`` before the first element of the array at ``path``."""
 
@@ -131,11 +143,18 @@ def delete(body: str, path: Path) -> str:
         candidates = _cut_key(body, path)
 
     def change(data: Any) -> None:
-        holder = _get(data, path[:-1])
-        del holder[path[-1]]
-        if holder == [] and len(path) > 1 and isinstance(target, Mapping):
-            del _get(data, path[:-2])[path[-2]]
+        del _get(data, path[:-1])[path[-1]]
 
+    def change_last_table(data: Any) -> None:
+        del _get(data, path[:-2])[path[-2]]
+
+    if isinstance(parent, list) and len(parent) == 1 and isinstance(target, Mapping):
+        # The last [[table]] takes its array with it; `name = [{…}]` leaves an empty one.
+        candidates = list(candidates)
+        try:
+            return _first_verified(body, candidates, change_last_table)
+        except ConfigSyntaxError:
+            return _first_verified(body, candidates, change)
     return _first_verified(body, candidates, change)
 
 

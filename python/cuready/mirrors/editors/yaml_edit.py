@@ -19,6 +19,7 @@ from cuready.mirrors.editors.text import ConfigSyntaxError, line_of, splice
 
 __all__ = [
     "Path",
+    "Value",
     "append_item",
     "compose",
     "delete",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 Path = tuple[str | int, ...]
+Value = str | Sequence[str] | Mapping[str, str]
 
 _PLAIN = re.compile(r"[A-Za-z0-9._/\-][A-Za-z0-9._/:@%+=~\-]*")
 _MOST_NODES = 100_000
@@ -90,11 +92,11 @@ def set_item(body: str, path: Path, value: str) -> str:
     return _verified(body, new, lambda data: _assign(data, path, value))
 
 
-def insert_pair(
-    body: str, path: Path, key: str, value: str | Sequence[str], newline: str = "\n"
-) -> str:
-    """Add ``key`` with a scalar or a list to the mapping at ``path``; the root is ``()``."""
-    plain = value if isinstance(value, str) else list(value)
+def insert_pair(body: str, path: Path, key: str, value: Value, newline: str = "\n") -> str:
+    """Add ``key`` to the mapping at ``path``; the root is ``()``."""
+    plain: Value = value
+    if not isinstance(value, str):
+        plain = dict(value) if isinstance(value, Mapping) else list(value)
     root = compose(body)
     if root is None:
         new = _append_lines(body, _block_pair(key, plain, "", newline), newline)
@@ -103,7 +105,7 @@ def insert_pair(
     if isinstance(node, yaml.ScalarNode):
         new = _fill_empty(body, path, key, plain, newline)
     elif _is_flow(node):
-        new = _insert_flow(body, node, _flow_pair(key, plain, ""))
+        new = _insert_flow(body, node, _flow_pair(key, plain))
     elif path == ():
         indent = " " * node.start_mark.column
         new = _append_key(body, node, _block_pair(key, plain, indent, newline), newline)
@@ -247,23 +249,30 @@ def _is_plain(value: str) -> bool:
     return bool(yaml.safe_load(value) == value)
 
 
-def _block_pair(key: str, value: str | list[str], indent: str, newline: str) -> str:
+def _block_pair(key: str, value: Value, indent: str, newline: str) -> str:
+    head = f"{indent}{_scalar(key)}:"
     if isinstance(value, str):
-        return f"{indent}{_scalar(key)}: {_scalar(value)}"
-    items = [f"{indent}  - {_scalar(item)}" for item in value]
-    return newline.join([f"{indent}{_scalar(key)}:", *items])
+        return f"{head} {_scalar(value)}"
+    if isinstance(value, Mapping):
+        below = [f"{indent}  {_scalar(name)}: {_scalar(item)}" for name, item in value.items()]
+    else:
+        below = [f"{indent}  - {_scalar(item)}" for item in value]
+    return newline.join([head, *below])
 
 
-def _flow_pair(key: str, value: str | list[str], braces: str) -> str:
-    text = _scalar(value) if isinstance(value, str) else f"[{', '.join(map(_scalar, value))}]"
-    pair = f"{_scalar(key)}: {text}"
-    return f"{{{pair}}}" if braces else pair
+def _flow_pair(key: str, value: Value) -> str:
+    if isinstance(value, str):
+        return f"{_scalar(key)}: {_scalar(value)}"
+    if isinstance(value, Mapping):
+        inner = ", ".join(_flow_pair(name, item) for name, item in value.items())
+        return f"{_scalar(key)}: {{{inner}}}"
+    return f"{_scalar(key)}: [{', '.join(map(_scalar, value))}]"
 
 
-def _fill_empty(body: str, path: Path, key: str, value: str | list[str], newline: str) -> str:
+def _fill_empty(body: str, path: Path, key: str, value: Value, newline: str) -> str:
     """Give ``name:`` without a value, or with ``null``, its first entry."""
     start, end = _span(body, _node(body, path))
-    flow = _flow_pair(key, value, "{}")
+    flow = f"{{{_flow_pair(key, value)}}}"
     if end > start:
         return splice(body, start, end, flow)
     parent = _node(body, path[:-1])
