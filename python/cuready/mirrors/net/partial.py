@@ -56,9 +56,8 @@ class Partial:
     @property
     def mirrors(self) -> list[str]:
         """Who sent a part of what is on disk, in order, each once."""
-        starts = [segment.start for segment in self.segments[1:]] + [self._size]
-        pairs = zip(self.segments, starts, strict=True)
-        return list(dict.fromkeys(s.mirror for s, end in pairs if end > s.start))
+        parts = _with_ends(self.segments, self._size)
+        return list(dict.fromkeys(part.mirror for part, end in parts if end > part.start))
 
     @property
     def validator(self) -> str:
@@ -171,9 +170,8 @@ class Partial:
             return []
         found: dict[str, int] = {}
         size = self.suspect_path.stat().st_size
-        ends = [segment.start for segment in self.suspects[1:]] + [size]
         with self.suspect_path.open("rb") as bad, good.open("rb") as right:
-            for segment, end in zip(self.suspects, ends, strict=True):
+            for segment, end in _with_ends(self.suspects, size):
                 wrong = _first_difference(bad, right, segment.start, end)
                 if wrong is not None:
                     found.setdefault(segment.mirror, wrong)
@@ -185,6 +183,12 @@ class Partial:
         for path in (self.path, self.suspect_path, self._journal):
             path.unlink(missing_ok=True)
         kill_point("journal-removed")
+
+
+def _with_ends(segments: list[Segment], size: int) -> list[tuple[Segment, int]]:
+    """Each segment with the byte after its last one."""
+    starts = [segment.start for segment in segments]
+    return list(zip(segments, [*starts[1:], size], strict=True)) if segments else []
 
 
 def _first_difference(bad: Any, right: Any, start: int, end: int) -> int | None:

@@ -154,7 +154,8 @@ class Transfer:
                 skip = offset
         if total is not None:
             self._cache.prepare(total - self._partial.size)
-        self._partial.begin(source.mirror, total, _validator(response))
+        whole = self._request.size if self._request.size is not None else total
+        self._partial.begin(source.mirror, whole, _validator(response))
         kill_point("before-first-write")
         try:
             self._append(chunks, skip)
@@ -178,16 +179,14 @@ class Transfer:
         return offset, total
 
     def _check_total(self, total: int | None) -> None:
-        expected = self._request.size
+        """Is it the same file? A shorter one of the right start can still be completed elsewhere."""
+        expected, before = self._request.size, self._partial.total
         if total is None:
             return
-        if expected is not None and total != expected:
-            # A shorter file of the right start can still be completed elsewhere; see _append.
-            if total < expected:
-                return
-            raise Failure(Cause.SIZE_MISMATCH, f"{total} bytes here, {expected} expected")
-        if self._partial.total is not None and self._partial.size and total != self._partial.total:
-            before = self._partial.total
+        if expected is not None:
+            if total > expected:
+                raise Failure(Cause.SIZE_MISMATCH, f"{total} bytes here, {expected} expected")
+        elif before is not None and self._partial.size and total != before:
             self._partial.discard()
             raise Failure(Cause.SIZE_MISMATCH, f"{total} bytes here, {before} at the mirror before")
 
