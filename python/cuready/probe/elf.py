@@ -220,6 +220,8 @@ class ElfFile:
         segment = self.segment(PT_DYNAMIC)
         if segment is None or segment.filesz == 0:
             return ()
+        if self.truncated_at is not None and segment.offset + segment.filesz > self.size:
+            return ()  # cut off before its dynamic section: `truncated_at` says so
         width = 16 if self.header.bits == 64 else 8
         size = min(segment.filesz, _MAX_DYNAMIC) // width * width
         layout = self.header.order + ("qQ" if width == 16 else "iI")

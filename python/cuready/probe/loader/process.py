@@ -21,6 +21,7 @@ from cuready.probe.loader.symbols import SymbolFilter, check_relocations, check_
 __all__ = ["Opened", "Process"]
 
 _MAX_OBJECTS = 4096
+_PAGE = 4096
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,8 @@ class Process:
         if stack is not None and stack.flags & 1 and version is not None and version >= (2, 41):
             raise fail("cannot enable executable stack as shared object requires: Invalid argument")
         short = item.file.truncated_at
-        if short is not None:
+        if short is not None and (short - 1) // _PAGE > (item.file.size - 1) // _PAGE:
+            # Touching a mapped page beyond the end of the file raises SIGBUS.
             raise LoadFailure("Bus error", kind="crash", name=item.path)
 
     def _map_dependencies(

@@ -23,7 +23,7 @@ from cuready.probe.loader.tokens import expand, has_tokens, search_dirs
 __all__ = ["Found", "Search"]
 
 _OSABI_SYSV, _OSABI_GNU = 0, 3
-_PASSABLE = (errno.ENOENT, errno.EACCES, errno.ENOTDIR)
+_PASSABLE = (0, errno.ENOENT, errno.EACCES, errno.ENOTDIR)
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,9 @@ class Search:
         if state.other_class:
             other = 64 if self.interpreter.bits == 32 else 32
             raise LoadFailure(f"{name}: wrong ELF class: ELFCLASS{other}", kind="class", name=name)
-        reason = os.strerror(state.errno)
-        text = f"{name}: cannot open shared object file: {reason}"
+        text = f"{name}: cannot open shared object file"
+        if state.errno:  # none when there was no place to look in at all
+            text += f": {os.strerror(state.errno)}"
         raise LoadFailure(text, kind="missing", name=name)
 
     def shadowed(self, name: str, loader: LinkMap | None, main: LinkMap | None, taken: Found
@@ -308,5 +309,5 @@ class Search:
 class _State:
     """What a search remembers: the last errno, and a file of the other word size."""
 
-    errno: int = errno.ENOENT
+    errno: int = 0
     other_class: bool = False
