@@ -1,0 +1,251 @@
+// TensorRT 10: the interfaces that are called and implemented here, in the binary order of TensorRT 10.0.1 to 10.16.
+//
+// Member order is the contract: a slot is a position in the vtable (Itanium C++ ABI), so nothing may be added, dropped or moved.
+// Each line names its slot and the release that introduced it; a test compares all of them with abi.json. Methods that are
+// never called keep their name and position only ("filler"). Methods newer than the first release of this major must be
+// guarded by the version of the library that is loaded.
+#pragma once
+
+#include "tensorrt/abi/common.hpp"
+
+namespace cuready::tensorrt::v10 {
+
+using Dims = Dims64;
+
+// Interfaces that TensorRT calls.
+
+class ILogger {
+ public:
+  virtual void log(std::int32_t severity, char const* message) noexcept = 0;  // slot 0 since 10.0.1
+  virtual ~ILogger() noexcept = default;  // slot 1 and 2 since 10.0.1
+};
+
+class IProfiler {
+ public:
+  virtual void reportLayerTime(char const* layerName, float milliseconds) noexcept = 0;  // slot 0 since 10.0.1
+  virtual ~IProfiler() noexcept = default;  // slot 1 and 2 since 10.0.1
+};
+
+class IErrorRecorder {
+ public:
+  virtual std::int32_t getAPILanguage() const noexcept = 0;  // slot 0 since 10.0.1
+  virtual InterfaceInfo getInterfaceInfo() const noexcept = 0;  // slot 1 since 10.0.1
+  virtual ~IErrorRecorder() noexcept = default;  // slot 2 and 3 since 10.0.1
+  virtual std::int32_t getNbErrors() const noexcept = 0;  // slot 4 since 10.0.1
+  virtual std::int32_t getErrorCode(std::int32_t index) const noexcept = 0;  // slot 5 since 10.0.1
+  virtual char const* getErrorDesc(std::int32_t index) const noexcept = 0;  // slot 6 since 10.0.1
+  virtual bool hasOverflowed() const noexcept = 0;  // slot 7 since 10.0.1
+  virtual void clear() noexcept = 0;  // slot 8 since 10.0.1
+  virtual bool reportError(std::int32_t code, char const* description) noexcept = 0;  // slot 9 since 10.0.1
+  virtual std::int32_t incRefCount() noexcept = 0;  // slot 10 since 10.0.1
+  virtual std::int32_t decRefCount() noexcept = 0;  // slot 11 since 10.0.1
+};
+
+class IOutputAllocator {
+ public:
+  virtual std::int32_t getAPILanguage() const noexcept = 0;  // slot 0 since 10.0.1
+  virtual InterfaceInfo getInterfaceInfo() const noexcept = 0;  // slot 1 since 10.0.1
+  virtual ~IOutputAllocator() noexcept = default;  // slot 2 and 3 since 10.0.1
+  virtual void* reallocateOutput(char const* tensorName, void* currentMemory, std::uint64_t size, std::uint64_t alignment) noexcept = 0;  // slot 4 since 10.0.1
+  virtual void* reallocateOutputAsync(char const* tensorName, void* currentMemory, std::uint64_t size, std::uint64_t alignment, void* stream) = 0;  // slot 5 since 10.0.1
+  virtual void notifyShape(char const* tensorName, Dims const& dims) noexcept = 0;  // slot 6 since 10.0.1
+};
+
+class IStreamReaderV2 {
+ public:
+  virtual std::int32_t getAPILanguage() const noexcept = 0;  // slot 0 since 10.7.0
+  virtual InterfaceInfo getInterfaceInfo() const noexcept = 0;  // slot 1 since 10.7.0
+  virtual ~IStreamReaderV2() noexcept = default;  // slot 2 and 3 since 10.7.0
+  virtual std::int64_t read(void* destination, std::int64_t nbBytes, void* stream) noexcept = 0;  // slot 4 since 10.7.0
+  virtual bool seek(std::int64_t offset, std::int32_t where) noexcept = 0;  // slot 5 since 10.7.0
+};
+
+// Interfaces that TensorRT implements.
+
+class VCudaEngine;
+class VExecutionContext;
+class VEngineInspector;
+
+class VEngineInspector {
+ public:
+  virtual ~VEngineInspector() noexcept = default;  // slot 0 and 1 since 10.0.1
+  virtual void getPImpl() noexcept = 0;  // slot 2 since 10.0.1, filler
+  virtual bool setExecutionContext(IObject<VExecutionContext> const* context) noexcept = 0;  // slot 3 since 10.0.1
+  virtual void getExecutionContext() noexcept = 0;  // slot 4 since 10.0.1, filler
+  virtual void getLayerInformation() noexcept = 0;  // slot 5 since 10.0.1, filler
+  virtual char const* getEngineInformation(std::int32_t format) const noexcept = 0;  // slot 6 since 10.0.1
+};
+
+class VExecutionContext {
+ public:
+  virtual ~VExecutionContext() noexcept = default;  // slot 0 and 1 since 10.0.1
+  virtual void getPImpl() noexcept = 0;  // slot 2 since 10.0.1, filler
+  virtual void setDebugSync() noexcept = 0;  // slot 3 since 10.0.1, filler
+  virtual void getDebugSync() noexcept = 0;  // slot 4 since 10.0.1, filler
+  virtual void setProfiler(IProfiler* profiler) noexcept = 0;  // slot 5 since 10.0.1
+  virtual void getProfiler() noexcept = 0;  // slot 6 since 10.0.1, filler
+  virtual void getEngine() noexcept = 0;  // slot 7 since 10.0.1, filler
+  virtual void setName(char const* name) noexcept = 0;  // slot 8 since 10.0.1
+  virtual void getName() noexcept = 0;  // slot 9 since 10.0.1, filler
+  virtual void setDeviceMemory(void* memory) noexcept = 0;  // slot 10 since 10.0.1
+  virtual std::int32_t getOptimizationProfile() const noexcept = 0;  // slot 11 since 10.0.1
+  virtual void allInputDimensionsSpecified() noexcept = 0;  // slot 12 since 10.0.1, filler
+  virtual void allInputShapesSpecified() noexcept = 0;  // slot 13 since 10.0.1, filler
+  virtual void setErrorRecorder() noexcept = 0;  // slot 14 since 10.0.1, filler
+  virtual void getErrorRecorder() noexcept = 0;  // slot 15 since 10.0.1, filler
+  virtual void executeV2() noexcept = 0;  // slot 16 since 10.0.1, filler
+  virtual bool setOptimizationProfileAsync(std::int32_t profileIndex, void* stream) noexcept = 0;  // slot 17 since 10.0.1
+  virtual void setEnqueueEmitsProfile(bool enqueueEmitsProfile) noexcept = 0;  // slot 18 since 10.0.1
+  virtual void getEnqueueEmitsProfile() noexcept = 0;  // slot 19 since 10.0.1, filler
+  virtual void reportToProfiler() noexcept = 0;  // slot 20 since 10.0.1, filler
+  virtual bool setInputShape(char const* tensorName, Dims const& dims) noexcept = 0;  // slot 21 since 10.0.1
+  virtual Dims getTensorShape(char const* tensorName) const noexcept = 0;  // slot 22 since 10.0.1
+  virtual void getTensorStrides() noexcept = 0;  // slot 23 since 10.0.1, filler
+  virtual bool setTensorAddress(char const* tensorName, void* data) noexcept = 0;  // slot 24 since 10.0.1
+  virtual void getTensorAddress() noexcept = 0;  // slot 25 since 10.0.1, filler
+  virtual void setInputTensorAddress() noexcept = 0;  // slot 26 since 10.0.1, filler
+  virtual void setOutputTensorAddress() noexcept = 0;  // slot 27 since 10.0.1, filler
+  virtual std::int32_t inferShapes(std::int32_t nbMaxNames, char const** tensorNames) noexcept = 0;  // slot 28 since 10.0.1
+  virtual bool setInputConsumedEvent(void* event) noexcept = 0;  // slot 29 since 10.0.1
+  virtual void getInputConsumedEvent() noexcept = 0;  // slot 30 since 10.0.1, filler
+  virtual void getOutputTensorAddress() noexcept = 0;  // slot 31 since 10.0.1, filler
+  virtual bool setOutputAllocator(char const* tensorName, IOutputAllocator* outputAllocator) noexcept = 0;  // slot 32 since 10.0.1
+  virtual void getOutputAllocator() noexcept = 0;  // slot 33 since 10.0.1, filler
+  virtual std::int64_t getMaxOutputSize(char const* tensorName) const noexcept = 0;  // slot 34 since 10.0.1
+  virtual void setTemporaryStorageAllocator() noexcept = 0;  // slot 35 since 10.0.1, filler
+  virtual void getTemporaryStorageAllocator() noexcept = 0;  // slot 36 since 10.0.1, filler
+  virtual bool enqueueV3(void* stream) noexcept = 0;  // slot 37 since 10.0.1
+  virtual void setPersistentCacheLimit() noexcept = 0;  // slot 38 since 10.0.1, filler
+  virtual void getPersistentCacheLimit() noexcept = 0;  // slot 39 since 10.0.1, filler
+  virtual void setNvtxVerbosity() noexcept = 0;  // slot 40 since 10.0.1, filler
+  virtual void getNvtxVerbosity() noexcept = 0;  // slot 41 since 10.0.1, filler
+  virtual void setAuxStreams() noexcept = 0;  // slot 42 since 10.0.1, filler
+  virtual void setDebugListener() noexcept = 0;  // slot 43 since 10.0.1, filler
+  virtual void getDebugListener() noexcept = 0;  // slot 44 since 10.0.1, filler
+  virtual void setTensorDebugState() noexcept = 0;  // slot 45 since 10.0.1, filler
+  virtual void getDebugState() noexcept = 0;  // slot 46 since 10.0.1, filler
+  virtual void setAllTensorsDebugState() noexcept = 0;  // slot 47 since 10.0.1, filler
+  virtual std::size_t updateDeviceMemorySizeForShapes() noexcept = 0;  // slot 48 since 10.0.1
+  virtual void setDeviceMemoryV2(void* memory, std::int64_t size) noexcept = 0;  // slot 49 since 10.1.0
+};
+
+class VCudaEngine {
+ public:
+  virtual ~VCudaEngine() noexcept = default;  // slot 0 and 1 since 10.0.1
+  virtual void getPImpl() noexcept = 0;  // slot 2 since 10.0.1, filler
+  virtual std::int32_t getNbLayers() const noexcept = 0;  // slot 3 since 10.0.1
+  virtual void serialize() noexcept = 0;  // slot 4 since 10.0.1, filler
+  virtual IObject<VExecutionContext>* createExecutionContext(std::int32_t strategy) noexcept = 0;  // slot 5 since 10.0.1
+  virtual IObject<VExecutionContext>* createExecutionContextWithoutDeviceMemory() noexcept = 0;  // slot 6 since 10.0.1
+  virtual std::size_t getDeviceMemorySize() const noexcept = 0;  // slot 7 since 10.0.1
+  virtual bool isRefittable() const noexcept = 0;  // slot 8 since 10.0.1
+  virtual char const* getName() const noexcept = 0;  // slot 9 since 10.0.1
+  virtual std::int32_t getNbOptimizationProfiles() const noexcept = 0;  // slot 10 since 10.0.1
+  virtual std::int32_t const* getProfileTensorValues(char const* tensorName, std::int32_t profileIndex, std::int32_t select) const noexcept = 0;  // slot 11 since 10.0.1
+  virtual void getEngineCapability() noexcept = 0;  // slot 12 since 10.0.1, filler
+  virtual void setErrorRecorder() noexcept = 0;  // slot 13 since 10.0.1, filler
+  virtual void getErrorRecorder() noexcept = 0;  // slot 14 since 10.0.1, filler
+  virtual void hasImplicitBatchDimension() noexcept = 0;  // slot 15 since 10.0.1, filler
+  virtual void getTacticSources() noexcept = 0;  // slot 16 since 10.0.1, filler
+  virtual void getProfilingVerbosity() noexcept = 0;  // slot 17 since 10.0.1, filler
+  virtual IObject<VEngineInspector>* createEngineInspector() const noexcept = 0;  // slot 18 since 10.0.1
+  virtual Dims getTensorShape(char const* tensorName) const noexcept = 0;  // slot 19 since 10.0.1
+  virtual std::int32_t getTensorDataType(char const* tensorName) const noexcept = 0;  // slot 20 since 10.0.1
+  virtual std::int32_t getTensorLocation(char const* tensorName) const noexcept = 0;  // slot 21 since 10.0.1
+  virtual bool isShapeInferenceIO(char const* tensorName) const noexcept = 0;  // slot 22 since 10.0.1
+  virtual std::int32_t getTensorIOMode(char const* tensorName) const noexcept = 0;  // slot 23 since 10.0.1
+  virtual std::int32_t getTensorBytesPerComponent(char const* tensorName) const noexcept = 0;  // slot 24 since 10.0.1
+  virtual std::int32_t getTensorComponentsPerElement(char const* tensorName) const noexcept = 0;  // slot 25 since 10.0.1
+  virtual std::int32_t getTensorFormat(char const* tensorName) const noexcept = 0;  // slot 26 since 10.0.1
+  virtual char const* getTensorFormatDesc(char const* tensorName) const noexcept = 0;  // slot 27 since 10.0.1
+  virtual std::int32_t getTensorVectorizedDim(char const* tensorName) const noexcept = 0;  // slot 28 since 10.0.1
+  virtual Dims getProfileShape(char const* tensorName, std::int32_t profileIndex, std::int32_t select) const noexcept = 0;  // slot 29 since 10.0.1
+  virtual std::int32_t getNbIOTensors() const noexcept = 0;  // slot 30 since 10.0.1
+  virtual char const* getIOTensorName(std::int32_t index) const noexcept = 0;  // slot 31 since 10.0.1
+  virtual void getHardwareCompatibilityLevel() noexcept = 0;  // slot 32 since 10.0.1, filler
+  virtual void getNbAuxStreams() noexcept = 0;  // slot 33 since 10.0.1, filler
+  virtual void getTensorBytesPerComponentV2() noexcept = 0;  // slot 34 since 10.0.1, filler
+  virtual void getTensorComponentsPerElementV2() noexcept = 0;  // slot 35 since 10.0.1, filler
+  virtual void getTensorFormatV2() noexcept = 0;  // slot 36 since 10.0.1, filler
+  virtual void getTensorFormatDescV2() noexcept = 0;  // slot 37 since 10.0.1, filler
+  virtual void getTensorVectorizedDimV2() noexcept = 0;  // slot 38 since 10.0.1, filler
+  virtual void createSerializationConfig() noexcept = 0;  // slot 39 since 10.0.1, filler
+  virtual void serializeWithConfig() noexcept = 0;  // slot 40 since 10.0.1, filler
+  virtual std::size_t getDeviceMemorySizeForProfile(std::int32_t profileIndex) const noexcept = 0;  // slot 41 since 10.0.1
+  virtual void createRefitter() noexcept = 0;  // slot 42 since 10.0.1, filler
+  virtual bool setWeightStreamingBudget(std::int64_t gpuMemoryBudget) noexcept = 0;  // slot 43 since 10.0.1
+  virtual std::int64_t getWeightStreamingBudget() const noexcept = 0;  // slot 44 since 10.0.1
+  virtual void getMinimumWeightStreamingBudget() noexcept = 0;  // slot 45 since 10.0.1, filler
+  virtual std::int64_t getStreamableWeightsSize() const noexcept = 0;  // slot 46 since 10.0.1
+  virtual void isDebugTensor() noexcept = 0;  // slot 47 since 10.0.1, filler
+  virtual bool setWeightStreamingBudgetV2(std::int64_t gpuMemoryBudget) noexcept = 0;  // slot 48 since 10.1.0
+  virtual std::int64_t getWeightStreamingBudgetV2() const noexcept = 0;  // slot 49 since 10.1.0
+  virtual std::int64_t getWeightStreamingAutomaticBudget() const noexcept = 0;  // slot 50 since 10.1.0
+  virtual void getWeightStreamingScratchMemorySize() noexcept = 0;  // slot 51 since 10.1.0, filler
+  virtual std::int64_t getDeviceMemorySizeV2() const noexcept = 0;  // slot 52 since 10.1.0
+  virtual std::int64_t getDeviceMemorySizeForProfileV2(std::int32_t profileIndex) const noexcept = 0;  // slot 53 since 10.1.0
+  virtual std::int64_t const* getProfileTensorValuesV2(char const* tensorName, std::int32_t profileIndex, std::int32_t select) const noexcept = 0;  // slot 54 since 10.11
+  virtual void createExecutionContextWithRuntimeConfig() noexcept = 0;  // slot 55 since 10.11, filler
+  virtual void createRuntimeConfig() noexcept = 0;  // slot 56 since 10.11, filler
+  virtual std::int64_t getEngineStat(std::int32_t stat) const noexcept = 0;  // slot 57 since 10.14
+  virtual char const* getAliasedInputTensor(char const* tensorName) const noexcept = 0;  // slot 58 since 10.15
+};
+
+class VRuntime {
+ public:
+  virtual ~VRuntime() noexcept = default;  // slot 0 and 1 since 10.0.1
+  virtual void getPImpl() noexcept = 0;  // slot 2 since 10.0.1, filler
+  virtual IObject<VCudaEngine>* deserializeCudaEngine(void const* blob, std::size_t size) noexcept = 0;  // slot 3 since 10.0.1
+  virtual void deserializeCudaEngine() noexcept = 0;  // slot 4 since 10.0.1, filler
+  virtual void setDLACore() noexcept = 0;  // slot 5 since 10.0.1, filler
+  virtual void getDLACore() noexcept = 0;  // slot 6 since 10.0.1, filler
+  virtual void getNbDLACores() noexcept = 0;  // slot 7 since 10.0.1, filler
+  virtual void setGpuAllocator() noexcept = 0;  // slot 8 since 10.0.1, filler
+  virtual void setErrorRecorder(IErrorRecorder* recorder) noexcept = 0;  // slot 9 since 10.0.1
+  virtual void getErrorRecorder() noexcept = 0;  // slot 10 since 10.0.1, filler
+  virtual void getLogger() noexcept = 0;  // slot 11 since 10.0.1, filler
+  virtual bool setMaxThreads(std::int32_t maxThreads) noexcept = 0;  // slot 12 since 10.0.1
+  virtual void getMaxThreads() noexcept = 0;  // slot 13 since 10.0.1, filler
+  virtual void setTemporaryDirectory() noexcept = 0;  // slot 14 since 10.0.1, filler
+  virtual void getTemporaryDirectory() noexcept = 0;  // slot 15 since 10.0.1, filler
+  virtual void setTempfileControlFlags() noexcept = 0;  // slot 16 since 10.0.1, filler
+  virtual void getTempfileControlFlags() noexcept = 0;  // slot 17 since 10.0.1, filler
+  virtual void getPluginRegistry() noexcept = 0;  // slot 18 since 10.0.1, filler
+  virtual void setPluginRegistryParent() noexcept = 0;  // slot 19 since 10.0.1, filler
+  virtual void loadRuntime() noexcept = 0;  // slot 20 since 10.0.1, filler
+  virtual void setEngineHostCodeAllowed(bool allowed) noexcept = 0;  // slot 21 since 10.0.1
+  virtual void getEngineHostCodeAllowed() noexcept = 0;  // slot 22 since 10.0.1, filler
+  virtual IObject<VCudaEngine>* deserializeCudaEngineV2(IStreamReaderV2& reader) noexcept = 0;  // slot 23 since 10.7.0
+};
+
+class VRefitter {
+ public:
+  virtual ~VRefitter() noexcept = default;  // slot 0 and 1 since 10.0.1
+  virtual void getPImpl() noexcept = 0;  // slot 2 since 10.0.1, filler
+  virtual void setWeights() noexcept = 0;  // slot 3 since 10.0.1, filler
+  virtual bool refitCudaEngine() noexcept = 0;  // slot 4 since 10.0.1
+  virtual void getMissing() noexcept = 0;  // slot 5 since 10.0.1, filler
+  virtual void getAll() noexcept = 0;  // slot 6 since 10.0.1, filler
+  virtual void setDynamicRange() noexcept = 0;  // slot 7 since 10.0.1, filler
+  virtual void getDynamicRangeMin() noexcept = 0;  // slot 8 since 10.0.1, filler
+  virtual void getDynamicRangeMax() noexcept = 0;  // slot 9 since 10.0.1, filler
+  virtual void getTensorsWithDynamicRange() noexcept = 0;  // slot 10 since 10.0.1, filler
+  virtual void setErrorRecorder() noexcept = 0;  // slot 11 since 10.0.1, filler
+  virtual void getErrorRecorder() noexcept = 0;  // slot 12 since 10.0.1, filler
+  virtual bool setNamedWeights(char const* name, Weights weights) noexcept = 0;  // slot 13 since 10.0.1
+  virtual std::int32_t getMissingWeights(std::int32_t size, char const** weightsNames) noexcept = 0;  // slot 14 since 10.0.1
+  virtual std::int32_t getAllWeights(std::int32_t size, char const** weightsNames) noexcept = 0;  // slot 15 since 10.0.1
+  virtual void getLogger() noexcept = 0;  // slot 16 since 10.0.1, filler
+  virtual void setMaxThreads() noexcept = 0;  // slot 17 since 10.0.1, filler
+  virtual void getMaxThreads() noexcept = 0;  // slot 18 since 10.0.1, filler
+  virtual bool setNamedWeightsWithLocation(char const* name, Weights weights, std::int32_t location) noexcept = 0;  // slot 19 since 10.0.1
+  virtual void getNamedWeights() noexcept = 0;  // slot 20 since 10.0.1, filler
+  virtual void getWeightsLocation() noexcept = 0;  // slot 21 since 10.0.1, filler
+  virtual void unsetNamedWeights() noexcept = 0;  // slot 22 since 10.0.1, filler
+  virtual void setWeightsValidation() noexcept = 0;  // slot 23 since 10.0.1, filler
+  virtual void getWeightsValidation() noexcept = 0;  // slot 24 since 10.0.1, filler
+  virtual void refitCudaEngineAsync() noexcept = 0;  // slot 25 since 10.0.1, filler
+  virtual Weights getWeightsPrototype(char const* weightsName) const noexcept = 0;  // slot 26 since 10.0.1
+};
+
+}  // namespace cuready::tensorrt::v10
