@@ -1,0 +1,116 @@
+"""What a repair has to remember so that it can be undone: written before the first change.
+
+One JSON file a repair, in the user's state folder, named by its time; readable by people.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_state_path
+
+from cuready._codec import CodecError, from_json, to_json
+from cuready._util import write_atomically
+from cuready.errors import InputError
+from cuready.snapshot import Distribution, Snapshot
+
+__all__ = ["Entry", "Record", "folder", "latest", "start"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One command of the repair and how it ended; ``pending`` until it was reached."""
+
+    command: str
+    status: str = "pending"
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One repair: the environment, what was installed before, and each step."""
+
+    schema_version: int = SCHEMA_VERSION
+    taken_at: str = ""
+    python: str | None = None
+    prefix: str | None = None
+    before: tuple[Distribution, ...] = ()
+    steps: tuple[Entry, ...] = ()
+    undone: bool = False
+    path: str = field(default="")
+
+    def save(self) -> None:
+        """Write the record to its file. Raises InputError when the folder cannot be written."""
+        document: dict[str, Any] = to_json(self)
+        document.pop("path", None)
+        target = Path(self.path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(target, (json.dumps(document, indent=1) + "\n").encode(), mode=0o600)
+        except OSError as error:
+            raise InputError(
+                f"{target}: {error.strerror or error}",
+                hint="a repair that cannot be undone is not started; set XDG_STATE_HOME elsewhere",
+            ) from None
+
+    def mark(self, index: int, status: str, exit_code: int | None = None) -> Record:
+        """The record with step ``index`` ended, saved."""
+        steps = list(self.steps)
+        steps[index] = replace(steps[index], status=status, exit_code=exit_code)
+        marked = replace(self, steps=tuple(steps))
+        marked.save()
+        return marked
+
+
+def folder() -> Path:
+    """Where the records are."""
+    return user_state_path("cuready") / "repairs"
+
+
+def start(snapshot: Snapshot, commands: Sequence[str]) -> Record:
+    """Save what is installed now, before the first of ``commands`` runs."""
+    stamp = "".join(ch if ch.isalnum() else "-" for ch in snapshot.taken_at) or "repair"
+    record = Record(
+        taken_at=snapshot.taken_at,
+        python=snapshot.python.executable,
+        prefix=snapshot.python.prefix,
+        before=tuple(_kept(item) for item in snapshot.python.distributions),
+        steps=tuple(Entry(command) for command in commands),
+        path=str(folder() / f"{stamp}-{os.getpid()}.json"),
+    )
+    record.save()
+    return record
+
+
+def _kept(item: Distribution) -> Distribution:
+    """What going back needs of a distribution, and no more."""
+    return Distribution(
+        name=item.name,
+        version=item.version,
+        location=item.location,
+        installer=item.installer,
+        direct_url=item.direct_url,
+    )
+
+
+def latest() -> Record:
+    """The last repair that changed something and was not undone. Raises InputError when none."""
+    for path in sorted(folder().glob("*.json"), reverse=True):
+        record = _read(path)
+        if not record.undone and any(step.status in ("done", "failed") for step in record.steps):
+            return record
+    raise InputError("no repair to undo", hint=f"cuready keeps its records in {folder()}")
+
+
+def _read(path: Path) -> Record:
+    try:
+        return replace(from_json(Record, json.loads(path.read_bytes())), path=str(path))
+    except (OSError, ValueError, CodecError) as error:
+        raise InputError(f"{path}: not a record of a repair: {error}") from None

@@ -1,0 +1,145 @@
+"""The plan of a repair: which commands, in which order, and which of them only a person can run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from cuready.doctor.finding import Finding, Fix, Risk, Severity
+from cuready.doctor.installers import for_environment, for_package
+from cuready.snapshot import Distribution, Snapshot
+
+__all__ = ["Step", "plan_repair", "plan_return"]
+
+# Commands that act on the shell that they are typed into, or end it: nothing that a child process
+# of ours could do for its user.
+SHELL_ONLY = frozenset(
+    {"export", "unset", "source", ".", "cd", "deactivate", "conda activate", "set", "setx"}
+)
+ENDS_THE_SESSION = frozenset({"reboot", "shutdown", "poweroff", "wsl"})
+PLACEHOLDER = re.compile(r"<[^<>\s]+>|\bNAME\b|\.\.\.|…")
+# torch's own index for builds with a local version: "2.5.1+cu121" is on no other one.
+TORCH_TAG = re.compile(r"\+(?P<tag>cu\d+|cpu|rocm[\d.]+)$")
+TORCH_INDEX = "https://download.pytorch.org/whl"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command. ``manual`` says why it is left to the user; empty when it can be run."""
+
+    command: str
+    finding_ids: tuple[str, ...] = ()
+    needs_root: bool = False
+    risk: Risk = Risk.LOW
+    note: str = ""
+    manual: str = field(default="")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "command": self.command,
+            "findings": list(self.finding_ids),
+            "needs_root": self.needs_root,
+            "risk": self.risk.value,
+            "note": self.note,
+            "manual": self.manual,
+        }
+
+
+def plan_repair(
+    findings: Iterable[Finding], *, only: Sequence[str] = (), include_infos: bool = False
+) -> tuple[Step, ...]:
+    """The first fix of every finding, in the doctor's order, each command once.
+
+    Root causes come first in a diagnosis, and what they explain is not in it, so that no symptom
+    is repaired on its own. ``only`` holds ids.
+    """
+    wanted = {item.upper() for item in only}
+    steps: dict[str, Step] = {}
+    for finding in findings:
+        if wanted and finding.id.upper() not in wanted:
+            continue
+        if finding.severity is Severity.INFO and not include_infos and not wanted:
+            continue
+        if finding.fix:
+            for step in _steps(finding.id, finding.fix[0]):
+                known = steps.get(step.command)
+                ids = (*known.finding_ids, finding.id) if known else step.finding_ids
+                steps[step.command] = replace(known or step, finding_ids=ids)
+    return tuple(steps.values())
+
+
+def _steps(finding_id: str, fix: Fix) -> Iterable[Step]:
+    for command in fix.commands:
+        yield Step(
+            command=command,
+            finding_ids=(finding_id,),
+            needs_root=fix.needs_root or command.startswith("sudo "),
+            risk=fix.risk,
+            note=fix.note,
+            manual=_manual(command),
+        )
+
+
+def _manual(command: str) -> str:
+    """Why ``command`` has to be typed by a person; empty when it can be run for them."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return "it cannot be read as one command"
+    if words[:1] == ["sudo"]:
+        words = words[1:]
+    if not words:
+        return "it is empty"
+    if words[0] in SHELL_ONLY or " ".join(words[:2]) in SHELL_ONLY:
+        return "it changes the shell that it is typed into"
+    if words[0] in ENDS_THE_SESSION:
+        return "it ends this session"
+    if PLACEHOLDER.search(command):
+        return "fill in the part that only you know"
+    return ""
+
+
+def plan_return(before: Sequence[Distribution], now: Snapshot) -> tuple[Step, ...]:
+    """What brings the installed distributions of ``now`` back to ``before``.
+
+    Added ones are removed first, then the old versions come back without their dependencies:
+    those are in the list themselves.
+    """
+    old = {canonicalize_name(item.name): item for item in before}
+    new = {canonicalize_name(item.name): item for item in now.python.distributions}
+    added = sorted(name for name in new if name not in old)
+    steps = []
+    for manager, names in _by_manager(now, added).items():
+        installer = replace(for_environment(now), manager=manager)
+        steps.append(Step(installer.uninstall(names), note="was not there before"))
+    for name, item in sorted(old.items()):
+        present = new.get(name)
+        if present is not None and present.version == item.version:
+            continue
+        installer = for_package(now, item.name)
+        if item.installer and item.installer.lower() in ("pip", "uv"):
+            installer = replace(installer, manager=item.installer.lower())
+        tag = TORCH_TAG.search(item.version)
+        requirement = f"{item.name}=={item.version}"
+        if item.direct_url and not item.direct_url.startswith("file:"):
+            requirement = f"{item.name} @ {item.direct_url}"
+        command = installer.install(
+            [requirement],
+            index_url=f"{TORCH_INDEX}/{tag['tag']}" if tag else None,
+            dependencies=False,
+        )
+        was = "is gone" if present is None else f"is {present.version} now"
+        steps.append(Step(command, note=f"was {item.version}, {was}"))
+    return tuple(steps)
+
+
+def _by_manager(now: Snapshot, names: Sequence[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(for_package(now, name).manager, []).append(name)
+    return groups

@@ -1,0 +1,139 @@
+"""A repair is planned, run step by step, remembered, and can be undone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cuready.doctor.finding import Finding, Fix, Risk, Severity
+from cuready.doctor.repair import journal
+from cuready.doctor.repair.plan import Step, plan_repair, plan_return
+from cuready.doctor.repair.run import run_steps
+from cuready.errors import InputError
+from cuready.snapshot import Distribution, PythonEnv, Snapshot
+
+
+def finding(
+    check_id: str, *commands: str, severity: Severity = Severity.ERROR, **fix: object
+) -> Finding:
+    return Finding(check_id, severity, "title", "cause", fix=(Fix(commands, **fix),))  # type: ignore[arg-type]
+
+
+def dist(name: str, version: str, installer: str = "pip", url: str | None = None) -> Distribution:
+    return Distribution(name, version, "/env/site", installer=installer, direct_url=url)
+
+
+def environment(*distributions: Distribution) -> Snapshot:
+    python = PythonEnv(executable="/env/bin/python", prefix="/env", distributions=distributions)
+    return Snapshot(taken_at="2026-01-02T03:04:05Z", python=python)
+
+
+def test_a_command_that_repairs_two_findings_is_one_step() -> None:
+    steps = plan_repair([finding("PY01", "pip install a"), finding("PY12", "pip install a", "x y")])
+    assert [(step.command, step.finding_ids) for step in steps] == [
+        ("pip install a", ("PY01", "PY12")),
+        ("x y", ("PY12",)),
+    ]
+
+
+def test_infos_are_left_alone_unless_asked_for_by_id() -> None:
+    info = finding("VIS04", "env", severity=Severity.INFO)
+    assert plan_repair([info]) == ()
+    assert len(plan_repair([info], only=["vis04"])) == 1
+    assert plan_repair([finding("PY01", "a")], only=["PY02"]) == ()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["unset LD_PRELOAD", "export A=b", "sudo reboot", "wsl --shutdown", "run <image>", "a 'b"],
+)
+def test_what_only_a_person_can_do_is_said_to_be_theirs(command: str) -> None:
+    (step,) = plan_repair([finding("LIB04", command)])
+    assert step.manual
+
+
+@pytest.mark.parametrize("command", ["/env/bin/python -m pip install 'numpy<2'", "uv pip sync a"])
+def test_an_installer_can_be_run_for_them(command: str) -> None:
+    (step,) = plan_repair([finding("PY13", command)])
+    assert not step.manual
+
+
+def run(steps: list[Step], **options: object) -> list[tuple[str, int | None]]:
+    settings: dict[str, object] = {
+        "record": None, "confirm": lambda step: True, "allow_root": False, "tell": lambda line: None,
+    }  # fmt: skip
+    outcomes = run_steps(steps, **{**settings, **options})  # type: ignore[arg-type]
+    return [(outcome.status, outcome.exit_code) for outcome in outcomes]
+
+
+def test_steps_run_in_order_and_stop_at_the_first_that_fails(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    steps = [Step(f"echo one > '{made}'"), Step("exit 7"), Step(f"rm '{made}'")]
+    assert run(steps) == [("done", 0), ("failed", 7), ("not reached", None)]
+    assert made.read_text() == "one\n"
+
+
+def test_root_and_declined_and_manual_steps_are_not_run() -> None:
+    steps = [Step("exit 1", needs_root=True, risk=Risk.HIGH), Step("exit 1", manual="yours")]
+    assert run(steps) == [("refused", None), ("manual", None)]
+    assert run([Step("exit 1")], confirm=lambda step: False) == [("declined", None)]
+    assert run([Step("true", needs_root=True)], allow_root=True) == [("done", 0)]
+
+
+def test_the_record_is_there_before_the_first_step_and_follows_each(tmp_path: Path) -> None:
+    before = environment(dist("torch", "2.5.1"))
+    record = journal.start(before, ["true", "exit 3"])
+    path = Path(record.path)
+    assert json.loads(path.read_bytes())["before"][0]["version"] == "2.5.1"
+    assert path.stat().st_mode & 0o077 == 0
+    seen: list[str] = []
+
+    def confirm(step: Step) -> bool:
+        document = json.loads(path.read_bytes())
+        seen.append(document["steps"][0].get("status", "pending"))
+        return True
+
+    steps = [Step("true"), Step("unset X", manual="yours"), Step("exit 3")]
+    run(steps, record=record, confirm=confirm)
+    assert seen == ["pending", "done"]
+    last = journal.latest()
+    assert [(step.status, step.exit_code) for step in last.steps] == [("done", 0), ("failed", 3)]
+    assert last.before[0].name == "torch"
+
+
+def test_going_back_removes_what_came_and_brings_back_what_went() -> None:
+    before = [
+        dist("torch", "2.5.1+cu121"),
+        dist("numpy", "1.26.4"),
+        dist("mine", "1.0", url="https://example.org/mine-1.0-py3-none-any.whl"),
+        dist("same", "3"),
+    ]
+    now = environment(dist("torch", "2.11.0"), dist("extra", "9"), dist("same", "3"))
+    commands = [step.command for step in plan_return(before, now)]
+    assert commands[0] == "/env/bin/python -m pip uninstall -y extra"
+    assert commands[1].endswith("'mine @ https://example.org/mine-1.0-py3-none-any.whl'")
+    assert commands[2].endswith("--no-deps numpy==1.26.4")
+    assert "torch==2.5.1+cu121" in commands[3]
+    assert "--index-url https://download.pytorch.org/whl/cu121" in commands[3]
+    assert len(commands) == 4
+
+
+def test_nothing_changed_needs_no_way_back() -> None:
+    assert plan_return([dist("a", "1")], environment(dist("A", "1"))) == ()
+
+
+def test_without_a_repair_there_is_nothing_to_undo() -> None:
+    with pytest.raises(InputError, match="no repair to undo"):
+        journal.latest()
+
+
+def test_a_state_folder_that_cannot_be_written_stops_the_repair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(blocked))
+    with pytest.raises(InputError, match="file"):
+        journal.start(environment(), ["true"])
