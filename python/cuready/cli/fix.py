@@ -166,9 +166,10 @@ def _undo(yes: bool, output_format: str) -> int:
 
     record = journal.latest()
     now = take(python=record.python)
-    steps = plan_return(record.before, now)
+    steps = plan_return(record.before, now, record.conda_before)
     outcomes = run_steps(steps, record=None, confirm=_asker(yes), allow_root=False, tell=_tell)
-    back = not plan_return(record.before, take(python=record.python))
+    now = take(python=record.python)
+    back = not plan_return(record.before, now, record.conda_before)
     if back:
         replace(record, undone=True).save()
     if output_format == "json":

@@ -12,7 +12,7 @@ from cuready.doctor.repair import journal
 from cuready.doctor.repair.plan import Step, plan_repair, plan_return
 from cuready.doctor.repair.run import run_steps
 from cuready.errors import InputError
-from cuready.snapshot import Distribution, PythonEnv, Snapshot
+from cuready.snapshot import CondaPackage, Distribution, PythonEnv, Snapshot
 
 
 def finding(
@@ -118,6 +118,26 @@ def test_going_back_removes_what_came_and_brings_back_what_went() -> None:
     assert "torch==2.5.1+cu121" in commands[3]
     assert "--index-url https://download.pytorch.org/whl/cu121" in commands[3]
     assert len(commands) == 4
+
+
+def test_conda_packages_come_back_by_their_exact_builds() -> None:
+    before = [CondaPackage("pytorch", "2.5.1", "cuda126_py312_h1", "conda-forge")]
+    python = PythonEnv(
+        executable="/env/bin/python",
+        prefix="/env",
+        kind="conda",
+        manager="conda",
+        distributions=(Distribution("torch", "2.5.1", "/env/site", installer="conda"),),
+        conda_packages=(
+            CondaPackage("pytorch", "2.5.1", "cpu_py312_h2", "conda-forge"),
+            CondaPackage("extra", "1", "h0", "conda-forge"),
+        ),
+    )
+    commands = [step.command for step in plan_return([], Snapshot(python=python), before)]
+    assert commands == [
+        "conda remove -y -p /env extra",
+        "conda install -y -p /env --no-deps -c conda-forge pytorch=2.5.1=cuda126_py312_h1",
+    ]
 
 
 def test_nothing_changed_needs_no_way_back() -> None:

@@ -17,7 +17,7 @@ from platformdirs import user_state_path
 from cuready._codec import CodecError, from_json, to_json
 from cuready._util import write_atomically
 from cuready.errors import InputError
-from cuready.snapshot import Distribution, Snapshot
+from cuready.snapshot import CondaPackage, Distribution, Snapshot
 
 __all__ = ["Entry", "Record", "folder", "latest", "start"]
 
@@ -42,6 +42,7 @@ class Record:
     python: str | None = None
     prefix: str | None = None
     before: tuple[Distribution, ...] = ()
+    conda_before: tuple[CondaPackage, ...] = ()
     steps: tuple[Entry, ...] = ()
     undone: bool = False
     path: str = field(default="")
@@ -82,6 +83,10 @@ def start(snapshot: Snapshot, commands: Sequence[str]) -> Record:
         python=snapshot.python.executable,
         prefix=snapshot.python.prefix,
         before=tuple(_kept(item) for item in snapshot.python.distributions),
+        conda_before=tuple(
+            CondaPackage(item.name, item.version, item.build, item.channel)
+            for item in snapshot.python.conda_packages
+        ),
         steps=tuple(Entry(command) for command in commands),
         path=str(folder() / f"{stamp}-{os.getpid()}.json"),
     )

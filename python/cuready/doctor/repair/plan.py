@@ -11,8 +11,8 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from cuready.doctor.finding import Finding, Fix, Risk, Severity
-from cuready.doctor.installers import for_environment, for_package
-from cuready.snapshot import Distribution, Snapshot
+from cuready.doctor.installers import for_environment, for_package, join
+from cuready.snapshot import CondaPackage, Distribution, Snapshot
 
 __all__ = ["Step", "plan_repair", "plan_return"]
 
@@ -104,16 +104,26 @@ def _manual(command: str) -> str:
     return ""
 
 
-def plan_return(before: Sequence[Distribution], now: Snapshot) -> tuple[Step, ...]:
-    """What brings the installed distributions of ``now`` back to ``before``.
+def plan_return(
+    before: Sequence[Distribution], now: Snapshot, conda_before: Sequence[CondaPackage] = ()
+) -> tuple[Step, ...]:
+    """What brings the installed packages of ``now`` back to those that were there before.
 
-    Added ones are removed first, then the old versions come back without their dependencies:
-    those are in the list themselves.
+    Conda's packages go first, because they may hold the interpreter. Added ones are removed, then
+    the old versions come back without their dependencies: those are in the list themselves.
     """
-    old = {canonicalize_name(item.name): item for item in before}
-    new = {canonicalize_name(item.name): item for item in now.python.distributions}
+    conda_steps = _conda_return(conda_before, now)
+    by_conda = {
+        canonicalize_name(item.name) for item in (*conda_before, *now.python.conda_packages)
+    }
+    old = {canonicalize_name(item.name): item for item in before if not _is_conda(item, by_conda)}
+    new = {
+        canonicalize_name(item.name): item
+        for item in now.python.distributions
+        if not _is_conda(item, by_conda)
+    }
     added = sorted(name for name in new if name not in old)
-    steps = []
+    steps = [*conda_steps]
     for manager, names in _by_manager(now, added).items():
         installer = replace(for_environment(now), manager=manager)
         steps.append(Step(installer.uninstall(names), note="was not there before"))
@@ -136,6 +146,38 @@ def plan_return(before: Sequence[Distribution], now: Snapshot) -> tuple[Step, ..
         was = "is gone" if present is None else f"is {present.version} now"
         steps.append(Step(command, note=f"was {item.version}, {was}"))
     return tuple(steps)
+
+
+def _is_conda(item: Distribution, by_conda: set[str]) -> bool:
+    """Whether conda owns the distribution: its dist-info came with a conda package."""
+    return item.installer == "conda" or (
+        item.installer is None and canonicalize_name(item.name) in by_conda
+    )
+
+
+def _conda_return(before: Sequence[CondaPackage], now: Snapshot) -> list[Step]:
+    """One command each way, with exact builds: conda's own solver then has nothing to decide."""
+    old = {item.name: item for item in before}
+    new = {item.name: item for item in now.python.conda_packages}
+    installer = for_environment(now)
+    steps = []
+    added = sorted(set(new) - set(old))
+    if old and added:
+        steps.append(Step(installer.uninstall(added), note="was not there before"))
+    changed = [
+        item
+        for name, item in sorted(old.items())
+        if name not in new or (new[name].version, new[name].build) != (item.version, item.build)
+    ]
+    if changed:
+        specs = [f"{item.name}={item.version}={item.build}" for item in changed]
+        where = ["-p", installer.prefix] if installer.prefix else []
+        channels = [word for item in changed if item.channel for word in ("-c", item.channel)]
+        unique = list(dict.fromkeys(zip(channels[::2], channels[1::2], strict=True)))
+        flags = [word for pair in unique for word in pair]
+        command = [installer.manager, "install", "-y", *where, "--no-deps", *flags, *specs]
+        steps.append(Step(join(command, installer.system), note="the builds that were there"))
+    return steps
 
 
 def _by_manager(now: Snapshot, names: Sequence[str]) -> dict[str, list[str]]:
