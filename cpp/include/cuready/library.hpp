@@ -58,8 +58,8 @@ class CUREADY_API Library : public std::enable_shared_from_this<Library> {
   void load_plugins(const std::string& path);
   /// libnvinfer_plugin of the same version beside this library, or empty.
   std::string sibling_plugin_library() const;
-  /// "name version" of each registered plugin creator; empty where this library can not be asked.
-  std::vector<std::string> plugin_creators() const;
+  /// Plugin libraries that were loaded through load_plugins(), in order.
+  std::vector<std::string> plugin_libraries() const;
   const tensorrt::Adapter& adapter() const noexcept;
 
  private:
