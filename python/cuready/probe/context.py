@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cuready.probe.target import Interpreter
 from cuready.snapshot import Snapshot
 
 __all__ = ["Context", "Denied", "Facts", "Incomplete", "Skip"]
@@ -58,7 +59,7 @@ class Context:
     home: str = "/root"
     system: str = "Linux"
     prefix: str | None = None  # --prefix: an environment to read as files
-    python: str | None = None  # the interpreter under diagnosis, None when only files are read
+    interpreter: Interpreter | None = None  # the Python under diagnosis, None when there is none
     deep: bool = False
     native: bool = True
     so_far: Snapshot = field(default_factory=Snapshot)

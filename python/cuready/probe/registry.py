@@ -41,4 +41,41 @@ class Reader:
         return function  # type: ignore[no-any-return]
 
 
-READERS: tuple[Reader, ...] = ()
+READERS: tuple[Reader, ...] = (
+    # the machine
+    Reader("host", "host:read"),
+    Reader("container", "container:read"),
+    Reader("variables", "variables:read"),
+    Reader("pci", "pci:read"),
+    # the driver
+    Reader("kernel-driver", "kernel_driver:read", isolated=True),
+    Reader("device-nodes", "device_nodes:read", isolated=True),
+    Reader("module-files", "kernel_driver:read_module_files", after=("host",)),
+    Reader("driver-libraries", "driver_userland:read_libraries"),
+    Reader("driver-packages", "driver_userland:read_packages"),
+    Reader("kernel-log", "driver_userland:read_messages"),
+    Reader(
+        "fabric-manager",
+        "driver_userland:read_fabric_manager",
+        after=("kernel-driver", "driver-packages"),
+    ),
+    Reader("nvml", "vendor:read_nvml", limit_s=7.0, after=("driver-libraries",)),
+    Reader("cuda", "vendor:read_cuda", limit_s=7.0, after=("driver-libraries",)),
+    Reader("gpu-names", "pci:read_names", after=("pci", "kernel-driver", "nvml", "cuda")),
+    # libraries and tools on disk
+    Reader("loader", "loader_state:read"),
+    Reader("toolkits", "toolkits:read", after=("python",)),
+    Reader("toolchain", "toolchain:read", after=("python",)),
+    # the Python under diagnosis
+    Reader("python", "python_env:read"),
+    Reader("distributions", "distributions:read", limit_s=5.0, after=("python",)),
+    Reader("modules", "modules:read", after=("python",)),
+    Reader("torch", "torch_build:read", limit_s=5.0, after=("modules",)),
+    Reader("conda", "conda_env:read", limit_s=5.0, after=("python",)),
+    Reader("kernelspecs", "project:read_kernelspecs", after=("python",)),
+    Reader("installers", "installers:read_available", after=("python",)),
+    Reader("config", "installers:read_config", after=("python",)),
+    # the working folder
+    Reader("pins", "project:read_pins"),
+    Reader("plans", "project:read_plans"),
+)
