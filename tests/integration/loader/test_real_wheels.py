@@ -16,14 +16,14 @@ CUDART = "nvidia-cuda-runtime-cu12==12.9.79"
 NVTX = "nvidia-nvtx-cu12==12.9.79"
 
 REAL = [
-    ("torchaudio==2.11.0", "torchaudio/lib/_torchaudio.abi3.so", "libtorch"),
-    ("torchaudio==2.11.0", "torchaudio/lib/torchaudio_prefixctc.abi3.so", "libtorch"),
+    ("torchaudio==2.11.0", "torchaudio/lib/_torchaudio.abi3.so", "libc10.so"),
+    ("torchaudio==2.11.0", "torchaudio/lib/torchaudio_prefixctc.abi3.so", "libc10.so"),
     ("torchvision==0.29.2", "torchvision/_C_stable.so", ".so"),
     ("torchvision==0.29.2", "torchvision/image_stable.so", ".so"),
-    ("tensorrt-cu12-bindings==11.4.0.106", "tensorrt_bindings/tensorrt.so", "libnvinfer"),
+    ("tensorrt-cu12-bindings==11.4.0.106", "tensorrt_bindings/tensorrt.so", "libnvonnxparser"),
     ("nvidia-cufile-cu12==1.14.1.1", "nvidia/cufile/lib/libcufile_rdma.so.1", "libmlx5"),
-    ("nvidia-cuda-cupti-cu12==12.9.79", "nvidia/cuda_cupti/lib/libpcsamplingutil.so", None),
-    ("nvidia-cuda-cupti-cu12==12.9.79", "nvidia/cuda_cupti/lib/libcupti.so.12", None),
+    ("nvidia-cuda-cupti-cu12==12.8.90", "nvidia/cuda_cupti/lib/libpcsamplingutil.so", None),
+    ("nvidia-cuda-cupti-cu12==12.8.90", "nvidia/cuda_cupti/lib/libcupti.so.12", None),
     (CUDART, "nvidia/cuda_runtime/lib/libcudart.so.12", None),
     (NVTX, "nvidia/nvtx/lib/libnvtx3interop.so.1", None),
 ]
@@ -64,7 +64,7 @@ def test_a_vendor_library_cut_short(share: float, pypi_unpacked: Unpacked, tmp_p
 
 @pytest.mark.network
 def test_an_html_page_saved_as_a_vendor_library(pypi_unpacked: Unpacked, tmp_path: Path) -> None:
-    source = pypi_unpacked("nvidia-cuda-cupti-cu12==12.9.79", "3.11") / "nvidia/cuda_cupti/lib"
+    source = pypi_unpacked("nvidia-cuda-cupti-cu12==12.8.90", "3.11") / "nvidia/cuda_cupti/lib"
     shutil.copytree(source, tmp_path / "lib")
     (tmp_path / "lib/libcupti.so.12").write_text("<!DOCTYPE html><title>403</title>" * 9)
     case = Case([("ctypes", "libcupti.so.12")], env={"LD_LIBRARY_PATH": str(tmp_path / "lib")})
