@@ -62,8 +62,11 @@ def test_an_installer_can_be_run_for_them(command: str) -> None:
 
 def run(steps: list[Step], **options: object) -> list[tuple[str, int | None]]:
     settings: dict[str, object] = {
-        "record": None, "confirm": lambda step: True, "allow_root": False, "tell": lambda line: None,
-    }  # fmt: skip
+        "record": None,
+        "confirm": lambda step: True,
+        "allow_root": False,
+        "tell": lambda line: None,
+    }
     outcomes = run_steps(steps, **{**settings, **options})  # type: ignore[arg-type]
     return [(outcome.status, outcome.exit_code) for outcome in outcomes]
 
