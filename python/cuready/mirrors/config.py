@@ -20,9 +20,9 @@ from cuready.mirrors.journal import Edit, Journal, Operation
 from cuready.mirrors.locations import Machine, Tool, layers
 
 __all__ = [
+    "USE_OF",
     "Plan",
     "Restored",
-    "USE_OF",
     "apply",
     "not_in_force",
     "plan_defaults",
@@ -59,11 +59,9 @@ class Plan:
     def diff(self) -> str:
         """A unified diff; credentials in addresses are not shown."""
         old, new = (_shown(data) for data in (self.state.data, self.after))
-        names = [
-            f"{label}/{self.path}" if data is not None else "/dev/null"
-            for label, data in (("a", self.state.data), ("b", self.after))
-        ]
-        return "".join(difflib.unified_diff(old, new, *names, n=2))
+        before = "/dev/null" if self.state.data is None else str(self.path)
+        after = "/dev/null" if self.after is None else str(self.path)
+        return "".join(difflib.unified_diff(old, new, fromfile=before, tofile=after, n=2))
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,8 @@ def apply(plans: Sequence[Plan], command: str, journal: Journal) -> Operation | 
         try:
             _write_all(todo)
         except BaseException:
-            journal.mark_restored(operation, operation.edits)
+            undone = [edit for edit in operation.edits if edit.state() == "before"]
+            journal.mark_restored(operation, undone)
             raise
         _read_back(todo)
     return operation
