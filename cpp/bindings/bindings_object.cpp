@@ -1,0 +1,120 @@
+// See bindings_object.hpp.
+#include "bindings_object.hpp"
+
+namespace cuready::python {
+namespace {
+
+PyTypeObject* bindings_type = nullptr;
+
+/// States of destroyed objects with their vectors' memory, ready for reuse. Guarded by the GIL.
+std::vector<BindingState*>& spare_states() {
+  static auto* spares = new std::vector<BindingState*>();
+  return *spares;
+}
+
+constexpr std::size_t kMaxSpares = 64;
+
+void dealloc(PyObject* self) {
+  auto* object = reinterpret_cast<BindingsObject*>(self);
+  PyTypeObject* type = Py_TYPE(self);
+  if (object->state != nullptr) {
+    object->state->clear();
+    if (spare_states().size() < kMaxSpares) {
+      spare_states().push_back(object->state);
+    } else {
+      delete object->state;
+    }
+  }
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+PyObject* names(PyObject* self, void*) {
+  auto* object = reinterpret_cast<BindingsObject*>(self);
+  try {
+    py::list list;
+    for (TensorInfo const& tensor : object->state->engine->tensors()) {
+      if (object->state->bound[static_cast<std::size_t>(tensor.index)] != 0) {
+        list.append(py::str(tensor.name));
+      }
+    }
+    return list.release().ptr();
+  } catch (...) {
+    return raise_current();
+  }
+}
+
+PyGetSetDef properties[] = {
+    {"names", names, nullptr, "Names of the tensors that are bound.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+}  // namespace
+
+void BindingState::reset(std::shared_ptr<Engine> const& for_engine) {
+  std::size_t const count = for_engine->tensors().size();
+  engine = for_engine;
+  views.assign(count, TensorView());
+  bound.assign(count, 0);
+  owners.assign(count, nullptr);
+  staged.resize(count);
+  values.resize(count);
+}
+
+void BindingState::copy_from(BindingState const& other) {
+  views = other.views;
+  bound = other.bound;
+  for (std::size_t i = 0; i < owners.size(); ++i) {
+    Py_XINCREF(other.owners[i]);
+    owners[i] = other.owners[i];
+    if (staged[i] || other.staged[i]) staged[i] = other.staged[i];
+    if (!other.values[i].empty()) {
+      values[i] = other.values[i];
+      views[i].data = values[i].data();
+    }
+  }
+}
+
+void BindingState::clear() noexcept {
+  for (PyObject*& owner : owners) Py_CLEAR(owner);
+  for (auto& buffer : staged) {
+    if (buffer) release_without_gil(buffer);
+  }
+  for (auto& list : values) list.clear();
+  engine.reset();
+}
+
+BindingsObject* new_bindings(std::shared_ptr<Engine> const& engine) {
+  auto* object = reinterpret_cast<BindingsObject*>(bindings_type->tp_alloc(bindings_type, 0));
+  if (object == nullptr) throw py::error_already_set();
+  auto& spares = spare_states();
+  if (spares.empty()) {
+    object->state = new BindingState();
+  } else {
+    object->state = spares.back();
+    spares.pop_back();
+  }
+  object->state->reset(engine);
+  return object;
+}
+
+BindingsObject* as_bindings(PyObject* object) {
+  return Py_TYPE(object) == bindings_type ? reinterpret_cast<BindingsObject*>(object) : nullptr;
+}
+
+void bind_bindings_type(py::module_& module) {
+  static PyType_Slot slots[] = {
+      {Py_tp_dealloc, reinterpret_cast<void*>(&dealloc)},
+      {Py_tp_getset, properties},
+      {Py_tp_doc, const_cast<char*>("Arrays bound to a context, kept alive; made by bind().")},
+      {0, nullptr},
+  };
+  static PyType_Spec spec = {"cuready._core.Bindings", sizeof(BindingsObject), 0,
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+  PyObject* type = PyType_FromSpec(&spec);
+  if (type == nullptr) throw py::error_already_set();
+  bindings_type = reinterpret_cast<PyTypeObject*>(type);
+  module.add_object("Bindings", type);
+}
+
+}  // namespace cuready::python

@@ -1,0 +1,389 @@
+// The submitting calls of an execution context, and its Python class.
+#include "context.hpp"
+
+#include <pybind11/stl.h>
+
+#include <algorithm>
+
+namespace cuready::python {
+namespace {
+
+constexpr int kSampleEvery = 64;
+
+MemoryStrategy to_strategy(std::string const& text) {
+  if (text == "static") return MemoryStrategy::static_;
+  if (text == "profile") return MemoryStrategy::profile;
+  if (text == "exact") return MemoryStrategy::exact;
+  ErrorDetail detail;
+  detail.message = "'" + text + "' is no memory strategy";
+  detail.hint = "one of: static, profile, exact";
+  throw InvalidArgument(std::move(detail));
+}
+
+PyContext* context_of(PyObject* self) {
+  auto* context = self_of<PyContext>(self);
+  if (context == nullptr) PyErr_SetString(PyExc_RuntimeError, "the ExecutionContext is empty");
+  return context;
+}
+
+/// One raw method for each member function: the self pointer is one load away.
+template <PyObject* (PyContext::*Method)(PyObject* const*, Py_ssize_t, PyObject*)>
+PyObject* raw(PyObject* self, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
+  PyContext* context = context_of(self);
+  if (context == nullptr) return nullptr;
+  try {
+    return (context->*Method)(arguments, count, names);
+  } catch (...) {
+    return raise_current();
+  }
+}
+
+}  // namespace
+
+void GilPolicy::add_sample(double nanoseconds) {
+  countdown_ = kSampleEvery;
+  if (mode_ != Mode::automatic) return;
+  average_ns_ = average_ns_ < 0 ? nanoseconds : 0.75 * average_ns_ + 0.25 * nanoseconds;
+  keep_ = average_ns_ < kKeepBelowNs;
+}
+
+void GilPolicy::set_mode(Mode mode) {
+  mode_ = mode;
+  keep_ = mode == Mode::keep;
+  average_ns_ = -1;
+  countdown_ = 0;
+}
+
+PyContext::PyContext(std::shared_ptr<Engine> engine, std::shared_ptr<ExecutionContext> core)
+    : engine_(std::move(engine)),
+      core_(std::move(core)),
+      stream_(std::make_shared<Stream>(engine_->device())),
+      stream_ref_(stream_->ref()),
+      device_(engine_->device()),
+      index_by_name_(PyDict_New()) {
+  for (TensorInfo const& tensor : engine_->tensors()) {
+    auto name = py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
+        tensor.name.data(), static_cast<Py_ssize_t>(tensor.name.size()), "surrogateescape"));
+    PyObject* interned = name.release().ptr();
+    PyUnicode_InternInPlace(&interned);
+    names_.push_back(interned);
+    PyDict_SetItem(index_by_name_, interned, py::int_(tensor.index).ptr());
+  }
+  given_.reserve(names_.size());
+  run_slots_.resize(names_.size());
+}
+
+PyContext::~PyContext() {
+  if (interpreter_is_ending()) {  // the driver may be gone: leave everything to the system
+    new std::shared_ptr<ExecutionContext>(std::move(core_));
+    new std::shared_ptr<Stream>(std::move(stream_));
+    new std::shared_ptr<Engine>(std::move(engine_));
+    return;
+  }
+  PyThreadState* state = PyEval_SaveThread();
+  try {
+    core_->synchronize();
+  } catch (Error const&) {  // a sticky CUDA error: there is nothing to wait for any more
+  }
+  run_slots_.clear();
+  core_.reset();
+  PyEval_RestoreThread(state);
+  for (Retired& old : retired_) Py_DECREF(old.bindings);
+  Py_XDECREF(reinterpret_cast<PyObject*>(current_));
+  for (PyObject* name : names_) Py_DECREF(name);
+  Py_XDECREF(index_by_name_);
+  Py_XDECREF(last_keywords_);
+}
+
+/// One submission. The clock is read in one call of 64: two reads would be a third of its cost.
+void PyContext::submit(StreamRef stream) {
+  if (has_order_) {
+    if (stream != order_on_) stream_wait(device_, stream, order_on_);
+    has_order_ = false;
+  }
+  if (gil_.sample_now()) {
+    auto const begin = std::chrono::steady_clock::now();
+    {
+      Unlocked unlocked;
+      core_->enqueue(stream);
+      auto const end = std::chrono::steady_clock::now();
+      gil_.add_sample(std::chrono::duration<double, std::nano>(end - begin).count());
+    }
+    pump_log();
+  } else if (gil_.keep()) {
+    core_->enqueue(stream);
+  } else {
+    Unlocked unlocked;
+    core_->enqueue(stream);
+  }
+  submitted_ = true;
+}
+
+PyObject* PyContext::enqueue(PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
+  PyObject* stream = nullptr;
+  if (count == 1) stream = arguments[0];
+  if (names != nullptr) stream = keyword(arguments, count, names, "stream");
+  if (count > 1 ||
+      (names != nullptr && (stream == nullptr || count + PyTuple_GET_SIZE(names) > 1))) {
+    PyErr_SetString(PyExc_TypeError, "enqueue() takes one argument: stream");
+    return nullptr;
+  }
+  submit(to_stream(stream, stream_ref_));
+  Py_RETURN_NONE;
+}
+
+PyObject* PyContext::enqueue_bindings(PyObject* const* arguments, Py_ssize_t count,
+                                      PyObject* names) {
+  BindingsObject* bindings = count >= 1 ? as_bindings(arguments[0]) : nullptr;
+  if (bindings == nullptr || bindings->state->engine != engine_) {
+    PyErr_SetString(PyExc_TypeError,
+                    "enqueue_bindings() takes Bindings that bind() of this engine's context made");
+    return nullptr;
+  }
+  PyObject* stream = count == 2 ? arguments[1] : keyword(arguments, count, names, "stream");
+  StreamRef const chosen = to_stream(stream, stream_ref_);
+  if (bindings != current_) {
+    free_retired();
+    apply(*bindings->state);
+    Py_INCREF(bindings);
+    make_current(bindings);
+  }
+  submit(chosen);
+  Py_RETURN_NONE;
+}
+
+void PyContext::synchronize() {
+  {
+    py::gil_scoped_release release;
+    core_->synchronize();
+  }
+  free_retired();
+  pump_log();
+}
+
+GraphMode to_graph_mode(std::string const& mode) {
+  if (mode == "off") return GraphMode::off;
+  if (mode == "auto") return GraphMode::automatic;
+  if (mode == "require") return GraphMode::require;
+  ErrorDetail detail;
+  detail.message = "'" + mode + "' is no CUDA graph mode";
+  detail.hint = "one of: off, auto, require";
+  throw InvalidArgument(std::move(detail));
+}
+
+std::unique_ptr<PyContext> create_context(std::shared_ptr<Engine> const& engine,
+                                          py::object const& profile,
+                                          std::shared_ptr<Workspace> const& workspace,
+                                          std::string const& strategy, std::string const& graph,
+                                          int max_graphs) {
+  ContextOptions options;
+  if (!profile.is_none()) options.profile = py::cast<int>(profile);
+  options.memory = to_strategy(strategy);
+  options.workspace = workspace;
+  options.graph = to_graph_mode(graph);
+  options.max_graphs = max_graphs;
+  std::shared_ptr<ExecutionContext> core;
+  {
+    py::gil_scoped_release release;
+    core = engine->create_context(options);
+  }
+  pump_log();
+  return std::make_unique<PyContext>(engine, std::move(core));
+}
+
+namespace {
+
+/// Shapes of all tensors for these input shapes, without arrays; -1 where a run decides.
+py::dict shapes(PyContext& context, py::dict const& inputs) {
+  ExecutionContext* core = context.core();
+  for (auto const& item : inputs) {
+    core->set_shape(context.engine()->index(py::cast<std::string>(item.first)),
+                    to_dims(item.second));
+  }
+  py::dict result;
+  for (TensorInfo const& tensor : context.engine()->tensors()) {
+    result[py::str(tensor.name)] = to_tuple(core->shape(tensor.index));
+  }
+  return result;
+}
+
+void set_profile(PyContext& context, py::object const& profile) {
+  if (py::isinstance<py::str>(profile)) {
+    if (py::cast<std::string>(profile) != "auto") {
+      ErrorDetail detail;
+      detail.message = "a profile is an index or 'auto', not " + std::string(py::repr(profile));
+      throw InvalidArgument(std::move(detail));
+    }
+    context.core()->set_profile(-1);
+  } else {
+    context.core()->set_profile(py::cast<int>(profile));
+  }
+}
+
+py::object output(PyContext& context, std::string const& tensor_name) {
+  int const index = context.engine()->index(tensor_name);
+  OutputView const view = context.core()->output(index);
+  // Not a copy: valid until the context runs again or gets other bindings.
+  auto memory = DeviceBuffer::from_external(context.engine()->device(), view.data, view.nbytes,
+                                            context.shared_core());
+  return make_device_buffer(std::move(memory), view.shape, view.dtype,
+                            context.core()->last_stream(), context.stream());
+}
+
+py::object take_output(PyContext& context, std::string const& tensor_name) {
+  int const index = context.engine()->index(tensor_name);
+  OutputView const view = context.core()->output(index);
+  return make_device_buffer(context.core()->take_output(index), view.shape, view.dtype,
+                            context.core()->last_stream(), context.stream());
+}
+
+GraphStats graph(PyContext& context, std::string const& mode, int max_graphs) {
+  context.core()->set_graph_mode(to_graph_mode(mode), max_graphs);
+  return context.core()->graph_stats();
+}
+
+py::list profile_layers(PyContext& context, py::object const& stream) {
+  StreamRef const chosen = to_stream(stream.ptr(), context.stream_ref());
+  std::vector<LayerTime> times;
+  {
+    py::gil_scoped_release release;
+    times = context.core()->profile_layers(chosen);
+  }
+  py::list list;
+  for (LayerTime const& time : times) list.append(py::make_tuple(time.name, time.milliseconds));
+  return list;
+}
+
+std::string gil_policy(PyContext& context) {
+  switch (context.gil().mode()) {
+    case GilPolicy::Mode::keep:
+      return "keep";
+    case GilPolicy::Mode::release:
+      return "release";
+    default:
+      return "auto";
+  }
+}
+
+void set_gil_policy(PyContext& context, std::string const& policy) {
+  if (policy == "auto") {
+    context.gil().set_mode(GilPolicy::Mode::automatic);
+  } else if (policy == "keep") {
+    context.gil().set_mode(GilPolicy::Mode::keep);
+  } else if (policy == "release") {
+    context.gil().set_mode(GilPolicy::Mode::release);
+  } else {
+    ErrorDetail detail;
+    detail.message = "'" + policy + "' is no GIL policy";
+    detail.hint = "one of: auto, keep, release";
+    throw InvalidArgument(std::move(detail));
+  }
+}
+
+py::tuple native_handle(PyContext const& context) {
+  ExecutionContext::RawCall const call = context.core()->raw_call();
+  return py::make_tuple(reinterpret_cast<std::uintptr_t>(call.object),
+                        reinterpret_cast<std::uintptr_t>(call.enqueue));
+}
+
+void bind_graph_stats(py::module_& module) {
+  py::class_<GraphStats>(module, "GraphCache", "How a context's CUDA graphs are doing.")
+      .def_readonly("captures", &GraphStats::captures)
+      .def_readonly("hits", &GraphStats::replays)
+      .def_property_readonly(
+          "misses", [](GraphStats const& stats) { return stats.captures + stats.fallbacks; })
+      .def_readonly("evictions", &GraphStats::evictions)
+      .def_readonly("fallbacks", &GraphStats::fallbacks)
+      .def_readonly("cached", &GraphStats::cached)
+      .def_readonly("active", &GraphStats::active)
+      .def_readonly("fallback_reason", &GraphStats::fallback_reason)
+      .def("__repr__", [](GraphStats const& stats) {
+        return "<GraphCache " + std::to_string(stats.cached) + " graphs, " +
+               std::to_string(stats.replays) + " replays" +
+               (stats.fallback_reason.empty() ? "" : ", fell back: " + stats.fallback_reason) + ">";
+      });
+}
+
+void bind_workspace(py::module_& module) {
+  py::class_<Workspace, std::shared_ptr<Workspace>>(
+      module, "Workspace", "Activation memory that contexts share when they run on one stream.",
+      py::release_gil_before_calling_cpp_dtor())
+      .def(py::init([](std::size_t nbytes, py::object const& device) {
+             return std::make_shared<Workspace>(to_device(device), nbytes);
+           }),
+           py::arg("nbytes") = 0, py::kw_only(), py::arg("device") = py::none())
+      .def_property_readonly("nbytes", &Workspace::nbytes)
+      .def("reserve", &Workspace::reserve, py::arg("nbytes"),
+           py::call_guard<py::gil_scoped_release>());
+}
+
+PyMethodDef raw_methods[] = {
+    raw_method(
+        "bind", raw<&PyContext::bind>,
+        "bind(arrays=None, /, *, stream=None, **arrays) -> Bindings\n\n"
+        "Takes arrays for tensors: a mapping, keywords, or a sequence in the engine's order. "
+        "Device arrays are used in place; host arrays for inputs are copied now, in the "
+        "order of `stream`. An output that is not given, or None, is the context's own."),
+    raw_method("enqueue", raw<&PyContext::enqueue>,
+               "enqueue(stream=None)\n\nSubmits one run with what is bound, and returns."),
+    raw_method("enqueue_bindings", raw<&PyContext::enqueue_bindings>,
+               "enqueue_bindings(bindings, stream=None)\n\nSubmits one run with these Bindings."),
+    raw_method("run", raw<&PyContext::run>,
+               "run(inputs=None, outputs=None, *, stream=None, **inputs) -> dict[str, array]\n\n"
+               "One run from arrays to arrays, and waits for it. With all inputs on the host the "
+               "results are numpy arrays, else DeviceBuffers. Replaces what was bound."),
+};
+
+}  // namespace
+
+void bind_context(py::module_& module) {
+  bind_bindings_type(module);
+  bind_graph_stats(module);
+  bind_workspace(module);
+  py::class_<PyContext> type(module, "ExecutionContext",
+                             "One sequence of runs of an engine. One thread at a time: a second "
+                             "one gets ContextBusy.");
+  type.def_property_readonly("engine", [](PyContext const& c) { return c.engine(); })
+      .def_property_readonly("stream", [](PyContext const& c) { return PyStream{c.stream()}; })
+      .def_property_readonly("profile", [](PyContext const& c) { return c.core()->profile(); })
+      .def("synchronize", &PyContext::synchronize, "Waits until the last run is done.")
+      .def_property_readonly("done", [](PyContext& c) { return c.core()->done(); })
+      .def("shapes", &shapes, py::arg("inputs") = py::dict(),
+           "Sets these input shapes and returns the shape of every tensor; -1 where a run decides.")
+      .def("set_profile", &set_profile, py::arg("profile"),
+           "Fixes an optimization profile by index, or frees it with 'auto'.")
+      .def("output", &output, py::arg("name"),
+           "Where an output is; not a copy, valid until the context runs again.")
+      .def("take_output", &take_output, py::arg("name"),
+           "The context's own buffer of an output; the next run gets another.")
+      .def("graph", &graph, py::arg("mode") = "auto", py::arg("max_graphs") = 8,
+           "CUDA graphs: 'off', 'auto' (captured when the same shapes and addresses return), or "
+           "'require' (CaptureError when there can be none).")
+      .def_property_readonly("graph_stats", [](PyContext& c) { return c.core()->graph_stats(); })
+      .def("clear_graphs", [](PyContext& c) { c.core()->clear_graphs(); })
+      .def("profile_layers", &profile_layers, py::arg("stream") = py::none(),
+           "Runs once with TensorRT's profiler; returns (layer, milliseconds) pairs.")
+      .def_property_readonly(
+          "last_error",
+          [](PyContext const& c) {
+            py::list list;
+            for (auto const& record : c.core()->last_messages()) {
+              list.append(py::str(record.text));
+            }
+            return list;
+          },
+          "TensorRT's lines about the last call that failed here.")
+      .def_property_readonly("workspace_bytes",
+                             [](PyContext const& c) { return c.core()->workspace_bytes(); })
+      .def_property("gil_policy", &gil_policy, &set_gil_policy,
+                    "'auto' keeps the GIL while submitting takes less than 20 µs on average.")
+      .def(
+          "allow_legacy_stream",
+          [](PyContext& c, bool allow) { c.core()->allow_legacy_stream(allow); },
+          py::arg("allow") = true)
+      .def("_native_handle", &native_handle,
+           "(object, function): TensorRT's context and its enqueueV3, for measuring a raw call.");
+  for (PyMethodDef& method : raw_methods) add_raw_method(type, &method);
+}
+
+}  // namespace cuready::python

@@ -1,0 +1,142 @@
+// The Python face of an execution context: arrays in, one raw call to submit, arrays out.
+#pragma once
+
+#include <chrono>
+#include <deque>
+
+#include "bindings_object.hpp"
+#include "buffers.hpp"
+
+namespace cuready::python {
+
+/// Whether a submitting call keeps the GIL. Giving it up costs a hand-back of up to 5 ms per call
+/// when another Python thread is busy; keeping it makes others wait for as long as the call takes.
+/// So: keep it while calls are short, as a moving average over sampled calls says.
+class GilPolicy {
+ public:
+  enum class Mode { automatic, keep, release };
+  static constexpr double kKeepBelowNs = 20'000;
+
+  bool keep() const { return keep_; }
+  bool sample_now() { return --countdown_ <= 0; }
+  void add_sample(double nanoseconds);
+  void set_mode(Mode mode);
+  Mode mode() const { return mode_; }
+
+ private:
+  Mode mode_ = Mode::automatic;
+  bool keep_ = false;  // nothing is known yet: release
+  int countdown_ = 0;
+  double average_ns_ = -1;
+};
+
+class PyContext {
+ public:
+  PyContext(std::shared_ptr<Engine> engine, std::shared_ptr<ExecutionContext> core);
+  ~PyContext();
+  PyContext(PyContext const&) = delete;
+  PyContext& operator=(PyContext const&) = delete;
+
+  ExecutionContext* core() const { return core_.get(); }
+  std::shared_ptr<ExecutionContext> const& shared_core() const { return core_; }
+  std::shared_ptr<Engine> const& engine() const { return engine_; }
+  std::shared_ptr<Stream> const& stream() const { return stream_; }
+  StreamRef stream_ref() const { return stream_ref_; }
+  GilPolicy& gil() { return gil_; }
+
+  /// The raw methods; see the docstrings in context.cpp.
+  PyObject* bind(PyObject* const* arguments, Py_ssize_t count, PyObject* names);
+  PyObject* enqueue(PyObject* const* arguments, Py_ssize_t count, PyObject* names);
+  PyObject* enqueue_bindings(PyObject* const* arguments, Py_ssize_t count, PyObject* names);
+  PyObject* run(PyObject* const* arguments, Py_ssize_t count, PyObject* names);
+
+  void submit(StreamRef stream);
+  void synchronize();
+  TensorInfo const& tensor(int index) const {
+    return engine_->tensors()[static_cast<std::size_t>(index)];
+  }
+
+ private:
+  friend class RunCall;
+  struct Given {
+    int index;
+    PyObject* array;
+  };
+  struct Retired {
+    std::shared_ptr<Event> event;
+    PyObject* bindings;
+  };
+
+  // Arguments.
+  void collect(PyObject* const* arguments, Py_ssize_t count, PyObject* names,
+               std::vector<Given>& given);
+  void collect_mapping(PyObject* mapping, std::vector<Given>& given);
+  void collect_sequence(PyObject* sequence, std::vector<Given>& given);
+  int index_of(PyObject* name, std::size_t hint);
+  [[noreturn]] void refuse_name(PyObject* name) const;
+
+  // Arrays.
+  void take(Given const& given, StreamRef stream, BindingState& state);
+  void take_host(TensorInfo const& tensor, ArrayView const& view, StreamRef stream,
+                 BindingState& state);
+  void wait_for_producer(ArrayView const& view, StreamRef stream);
+  void apply(BindingState const& state);
+  void make_current(BindingsObject* bindings);
+  void retire_current();
+  void free_retired();
+  void recover_after_run(StreamRef stream) noexcept;
+
+  std::shared_ptr<Engine> engine_;
+  std::shared_ptr<ExecutionContext> core_;
+  std::shared_ptr<Stream> stream_;
+  StreamRef stream_ref_;
+  Device device_;
+  GilPolicy gil_;
+  bool submitted_ = false;  // since current_ became current
+  bool has_order_ = false;  // copies or waits were put on order_on_ since the last submission
+  StreamRef order_on_;
+  BindingsObject* current_ = nullptr;
+  std::deque<Retired> retired_;
+  std::vector<std::shared_ptr<Event>> spare_events_;
+  std::unique_ptr<StagingRing> staging_;
+
+  std::vector<PyObject*> names_;  // interned, by index
+  PyObject* index_by_name_ = nullptr;
+  PyObject* last_keywords_ = nullptr;  // the call site's own tuple, and what it stands for
+  std::vector<int> last_keyword_indices_;
+  std::vector<Given> given_;
+  std::vector<void*> waited_;  // producer streams waited for in this call
+  std::vector<TensorView> input_views_, output_views_;
+
+  // What run() keeps between calls: pinned and device memory of each tensor.
+  struct RunSlot {
+    std::shared_ptr<PinnedBuffer> pinned;
+    std::shared_ptr<DeviceBuffer> device;
+    Dims shape;
+    bool known = false;
+  };
+  std::vector<RunSlot> run_slots_;
+  bool run_is_bound_ = false;  // the core's addresses are run()'s own slots
+};
+
+std::unique_ptr<PyContext> create_context(std::shared_ptr<Engine> const& engine,
+                                          py::object const& profile,
+                                          std::shared_ptr<Workspace> const& workspace,
+                                          std::string const& strategy, std::string const& graph,
+                                          int max_graphs);
+GraphMode to_graph_mode(std::string const& mode);
+
+/// How an array stands for a tensor: its type, its logical shape and its device are checked here,
+/// and the error names the tensor, what came and what is allowed.
+TensorView checked_view(char const* operation, TensorInfo const& tensor, ArrayView const& view);
+
+[[noreturn]] void refuse_tensor(char const* operation, TensorInfo const& tensor,
+                                std::string const& reason, std::string hint = {});
+
+struct PyPool;
+std::shared_ptr<PyPool> create_pool(std::shared_ptr<Engine> const& engine, int size,
+                                    std::string const& workspace, int max_pending, int in_flight,
+                                    py::object const& profile, std::string const& graph,
+                                    int max_graphs, bool spin);
+
+}  // namespace cuready::python

@@ -1,0 +1,329 @@
+// Runtime, Engine, TensorInfo and the benchmark, for Python.
+#include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
+
+#include "buffers.hpp"
+#include "pool.hpp"
+
+namespace cuready::python {
+namespace {
+
+py::object python_type(char const* name) {
+  return py::module_::import("cuready.runtime._types").attr(name);
+}
+
+char const* mode_name(TensorMode mode) {
+  return mode == TensorMode::input ? "input" : mode == TensorMode::output ? "output" : "none";
+}
+
+py::object bounds_tuple(ProfileBounds const& bounds) {
+  return py::make_tuple(to_tuple(bounds.min), to_tuple(bounds.opt), to_tuple(bounds.max));
+}
+
+void bind_tensor_info(py::module_& module) {
+  py::class_<TensorInfo>(module, "TensorInfo", "One input or output of an engine.")
+      .def_readonly("name", &TensorInfo::name)
+      .def_readonly("index", &TensorInfo::index)
+      .def_property_readonly("mode", [](TensorInfo const& t) { return mode_name(t.mode); })
+      .def_property_readonly("dtype", [](TensorInfo const& t) { return name(t.dtype); })
+      .def_property_readonly("shape", [](TensorInfo const& t) { return to_tuple(t.shape); })
+      .def_property_readonly("location",
+                             [](TensorInfo const& t) {
+                               return t.location == TensorLocation::host ? "host" : "device";
+                             })
+      .def_readonly("is_shape", &TensorInfo::is_shape)
+      .def_readonly("is_data_dependent", &TensorInfo::is_data_dependent)
+      .def_property_readonly("format", [](TensorInfo const& t) { return name(t.format); })
+      .def_readonly("format_text", &TensorInfo::format_text)
+      .def_readonly("vectorized_dim", &TensorInfo::vectorized_dim)
+      .def_readonly("components_per_element", &TensorInfo::components_per_element)
+      .def_readonly("alias_of", &TensorInfo::alias_of)
+      .def_property_readonly(
+          "profiles",
+          [](TensorInfo const& t) {
+            py::list list;
+            for (auto const& bounds : t.profiles) {
+              list.append(bounds_tuple(bounds));
+            }
+            return py::tuple(list);
+          },
+          "(min, opt, max) shapes, one triple for each optimization profile.")
+      .def(
+          "nbytes_for",
+          [](TensorInfo const& t, py::object const& shape) { return t.bytes_for(to_dims(shape)); },
+          py::arg("shape"), "Bytes that a buffer of this shape needs, padding included.")
+      .def("__repr__", [](TensorInfo const& t) {
+        return "<TensorInfo " + std::string(mode_name(t.mode)) + " '" + t.name + "' " +
+               name(t.dtype) + " " + t.shape.str() + ">";
+      });
+}
+
+py::object tensor_mapping(Engine const& engine, std::vector<int> const& indices) {
+  py::dict mapping;
+  for (int index : indices) {
+    TensorInfo const& tensor = engine.tensors()[static_cast<std::size_t>(index)];
+    mapping[py::str(tensor.name)] = py::cast(tensor);
+  }
+  return py::module_::import("types").attr("MappingProxyType")(mapping);
+}
+
+py::list profiles_of(Engine const& engine) {
+  py::object type = python_type("Profile");
+  py::list list;
+  for (int index = 0; index < engine.profile_count(); ++index) {
+    py::dict minimum, optimum, maximum;
+    for (int input : engine.inputs()) {
+      TensorInfo const& tensor = engine.tensors()[static_cast<std::size_t>(input)];
+      if (static_cast<std::size_t>(index) >= tensor.profiles.size()) continue;
+      ProfileBounds const& bounds = tensor.profiles[static_cast<std::size_t>(index)];
+      py::str key(tensor.name);
+      bool const values = !bounds.opt_values.empty();
+      minimum[key] =
+          values ? py::object(py::tuple(py::cast(bounds.min_values))) : to_tuple(bounds.min);
+      optimum[key] =
+          values ? py::object(py::tuple(py::cast(bounds.opt_values))) : to_tuple(bounds.opt);
+      maximum[key] =
+          values ? py::object(py::tuple(py::cast(bounds.max_values))) : to_tuple(bounds.max);
+    }
+    list.append(type(index, minimum, optimum, maximum));
+  }
+  return list;
+}
+
+/// A refit takes host arrays by the buffer protocol; they are read during the call only.
+std::vector<std::string> refit(Engine& engine, py::dict const& weights) {
+  std::vector<WeightView> views;
+  std::vector<std::unique_ptr<ArrayView>> arrays;
+  for (auto const& item : weights) {
+    auto array = std::make_unique<ArrayView>();
+    WeightView view;
+    view.name = py::cast<std::string>(item.first);
+    try {
+      import_array(item.second.ptr(), nullptr, false, *array);
+      if (!array->contiguous) throw ImportFailure("it is not contiguous in C order");
+      view.dtype = to_data_type(array->dtype);
+    } catch (ImportFailure const& error) {
+      ErrorDetail detail;
+      detail.operation = "refit";
+      detail.message = "weight '" + view.name + "': " + error.what();
+      throw BindingError(std::move(detail));
+    }
+    view.data = array->data;
+    view.count = array->bytes() * 8 / array->dtype.bits;
+    view.location = array->on_host() ? TensorLocation::host : TensorLocation::device;
+    views.push_back(std::move(view));
+    arrays.push_back(std::move(array));
+  }
+  RefitReport report;
+  {
+    py::gil_scoped_release release;
+    report = engine.refit(Span<WeightView const>(views.data(), views.size()));
+  }
+  pump_log();
+  return report.missing;
+}
+
+void set_budget(Engine& engine, std::int64_t bytes) {
+  {
+    py::gil_scoped_release release;
+    engine.set_weight_budget(bytes);
+  }
+  pump_log();
+}
+
+py::object percentiles(Percentiles const& p) {
+  return python_type("Percentiles")(p.min, p.max, p.mean, p.median, p.p90, p.p95, p.p99, p.cov);
+}
+
+py::object run_benchmark(std::shared_ptr<Engine> const& engine, double duration, double warmup,
+                         std::int64_t min_iterations, int streams, bool graph, bool transfers,
+                         bool spin, int profile, py::dict const& shapes,
+                         py::dict const& shape_values) {
+  BenchmarkOptions options;
+  options.seconds = duration;
+  options.warmup_seconds = warmup;
+  options.min_iterations = min_iterations;
+  options.streams = streams;
+  options.graph = graph;
+  options.transfers = transfers;
+  options.spin = spin;
+  options.profile = profile;
+  for (auto const& item : shapes) {
+    options.shapes.emplace_back(py::cast<std::string>(item.first), to_dims(item.second));
+  }
+  for (auto const& item : shape_values) {
+    options.shape_values.emplace_back(py::cast<std::string>(item.first),
+                                      py::cast<std::vector<std::int64_t>>(item.second));
+  }
+  BenchmarkReport report;
+  {
+    py::gil_scoped_release release;
+    report = benchmark(engine, options);
+  }
+  pump_log();
+  return python_type("BenchmarkReport")(
+      report.iterations, report.seconds, report.throughput, percentiles(report.enqueue),
+      percentiles(report.h2d), percentiles(report.gpu), percentiles(report.d2h),
+      percentiles(report.latency), report.bound_by, report.diagnosis, report.graph,
+      report.graph_fallback_reason);
+}
+
+py::object inspect(Engine const& engine, PyContext const* context) {
+  std::string text;
+  {
+    py::gil_scoped_release release;
+    text = engine.inspect(context == nullptr ? nullptr : context->core());
+  }
+  pump_log();
+  auto decoded = py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace"));
+  return py::module_::import("json").attr("loads")(decoded, py::arg("strict") = false);
+}
+
+void bind_engine_class(py::module_& module) {
+  py::class_<Engine, std::shared_ptr<Engine>>(
+      module, "Engine", "A deserialized plan. Share it between threads; contexts keep it alive.",
+      py::release_gil_before_calling_cpp_dtor())
+      .def_property_readonly("name", &Engine::name)
+      .def_property_readonly("device", &Engine::device)
+      .def_property_readonly("runtime", &Engine::runtime)
+      .def_property_readonly("plan", &Engine::plan)
+      .def_property_readonly(
+          "inputs", [](Engine const& engine) { return tensor_mapping(engine, engine.inputs()); },
+          "Name → TensorInfo, in TensorRT's order.")
+      .def_property_readonly(
+          "outputs", [](Engine const& engine) { return tensor_mapping(engine, engine.outputs()); },
+          "Name → TensorInfo, in TensorRT's order.")
+      .def_property_readonly("profiles", &profiles_of)
+      .def_property_readonly("num_layers", &Engine::layer_count)
+      .def("device_memory_size", &Engine::device_memory_size, py::arg("profile") = -1,
+           "Bytes of activation memory that a context needs.")
+      .def("inspect", &inspect, py::arg("context") = nullptr,
+           "The engine and its layers as a dict, with the shapes of `context` when one is given.")
+      .def_property_readonly("is_refittable", &Engine::is_refittable)
+      .def_property_readonly("needs_refit", &Engine::needs_refit)
+      .def_property_readonly("refittable_weights", &Engine::refittable_weights)
+      .def_property_readonly("missing_weights", &Engine::missing_weights)
+      .def(
+          "weight_prototype",
+          [](Engine const& engine, std::string const& weight) {
+            WeightView const prototype = engine.weight_prototype(weight);
+            return py::make_tuple(name(prototype.dtype), prototype.count);
+          },
+          py::arg("name"), "(dtype, element count) that a weight must have.")
+      .def("refit", &refit, py::arg("weights"),
+           "Supplies weights by name and refits; returns the names that are still missing.")
+      .def_property_readonly("streamable_size", &Engine::streamable_weights_size)
+      .def_property("weight_budget", &Engine::weight_budget, &set_budget)
+      .def_property_readonly("automatic_weight_budget", &Engine::automatic_weight_budget)
+      .def("create_context", &create_context, py::kw_only(), py::arg("profile") = py::none(),
+           py::arg("workspace") = nullptr, py::arg("strategy") = "static", py::arg("graph") = "off",
+           py::arg("max_graphs") = 8)
+      .def("create_pool", &create_pool, py::arg("size") = 2, py::kw_only(),
+           py::arg("workspace") = "private", py::arg("max_pending") = 0, py::arg("in_flight") = 2,
+           py::arg("profile") = py::none(), py::arg("graph") = "off", py::arg("max_graphs") = 8,
+           py::arg("spin") = true)
+      .def("benchmark", &run_benchmark, py::kw_only(), py::arg("duration") = 3.0,
+           py::arg("warmup") = 0.2, py::arg("min_iterations") = 10, py::arg("streams") = 1,
+           py::arg("graph") = false, py::arg("transfers") = true, py::arg("spin") = false,
+           py::arg("profile") = 0, py::arg("shapes") = py::dict(),
+           py::arg("shape_values") = py::dict())
+      .def("__repr__", [](Engine const& engine) {
+        return "<Engine '" + engine.name() + "': " + std::to_string(engine.inputs().size()) +
+               " inputs, " + std::to_string(engine.outputs().size()) + " outputs, built by " +
+               engine.plan().built_by.str() + ">";
+      });
+}
+
+LoadOptions load_options(py::object const& weight_budget, std::string const& reader) {
+  LoadOptions options;
+  if (!weight_budget.is_none()) {
+    bool const automatic = py::isinstance<py::str>(weight_budget);
+    options.weight_budget = automatic ? -2 : py::cast<std::int64_t>(weight_budget);
+  }
+  if (reader == "mapped") {
+    options.reader = LoadOptions::Reader::mapped;
+  } else if (reader == "stream") {
+    options.reader = LoadOptions::Reader::stream;
+  } else if (reader != "auto") {
+    ErrorDetail detail;
+    detail.message = "'" + reader + "' is no way to read a plan";
+    detail.hint = "one of: auto, mapped, stream";
+    throw InvalidArgument(std::move(detail));
+  }
+  return options;
+}
+
+std::shared_ptr<Engine> load_engine_of(Runtime& runtime, py::object const& plan,
+                                       py::object const& weight_budget, std::string const& reader) {
+  LoadOptions const options = load_options(weight_budget, reader);
+  std::shared_ptr<Engine> engine;
+  if (PyObject_CheckBuffer(plan.ptr()) != 0) {
+    Py_buffer view;
+    if (PyObject_GetBuffer(plan.ptr(), &view, PyBUF_SIMPLE) != 0) throw py::error_already_set();
+    struct Release {
+      Py_buffer* view;
+      ~Release() { PyBuffer_Release(view); }
+    } const release{&view};
+    py::gil_scoped_release unlocked;
+    engine = runtime.load(Span<std::byte const>(static_cast<std::byte const*>(view.buf),
+                                                static_cast<std::size_t>(view.len)),
+                          options);
+  } else {
+    auto const path = py::cast<std::filesystem::path>(plan).string();
+    py::gil_scoped_release unlocked;
+    engine = runtime.load(path, options);
+  }
+  pump_log();
+  return engine;
+}
+
+/// `library` is an opened one, a path to one, or None for the first that works.
+std::shared_ptr<Runtime> make_runtime(py::object const& library, py::object const& device,
+                                      py::object const& plugins, bool allow_host_code,
+                                      int max_threads) {
+  auto opened = py::cast<std::shared_ptr<Library>>(
+      py::module_::import("cuready.runtime._libraries").attr("resolve")(library));
+  RuntimeOptions options;
+  if (!device.is_none()) options.device = py::cast<int>(device.attr("__index__")());
+  for (py::handle plugin : plugins) {
+    options.plugins.push_back(py::cast<std::filesystem::path>(plugin).string());
+  }
+  options.allow_host_code = allow_host_code;
+  options.max_threads = max_threads;
+  std::shared_ptr<Runtime> runtime;
+  {
+    py::gil_scoped_release release;
+    runtime = Runtime::create(std::move(opened), options);
+  }
+  pump_log();
+  return runtime;
+}
+
+void bind_runtime(py::module_& module) {
+  py::class_<Runtime, std::shared_ptr<Runtime>>(
+      module, "Runtime", "A TensorRT runtime on one device. Share it between threads.",
+      py::release_gil_before_calling_cpp_dtor())
+      .def(py::init(&make_runtime), py::arg("library") = py::none(), py::kw_only(),
+           py::arg("device") = py::none(), py::arg("plugins") = py::tuple(),
+           py::arg("allow_host_code") = false, py::arg("max_threads") = 0)
+      .def_property_readonly("library", &Runtime::library)
+      .def_property_readonly("device", &Runtime::device)
+      .def("load", &load_engine_of, py::arg("plan"), py::kw_only(),
+           py::arg("weight_budget") = py::none(), py::arg("reader") = "auto",
+           "Deserializes a plan from a path or any bytes-like object.")
+      .def("__repr__", [](Runtime const& runtime) {
+        return "<Runtime TensorRT " + runtime.library()->version().str() + " on device " +
+               std::to_string(runtime.device().ordinal()) + ">";
+      });
+}
+
+}  // namespace
+
+void bind_engine(py::module_& module) {
+  bind_tensor_info(module);
+  bind_engine_class(module);
+  bind_runtime(module);
+}
+
+}  // namespace cuready::python

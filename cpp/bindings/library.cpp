@@ -1,0 +1,219 @@
+// Driver report, library discovery, plan headers and the log, for Python.
+#include <pybind11/stl.h>
+
+#include "common.hpp"
+
+namespace cuready::python {
+namespace {
+
+py::dict device_report(DeviceReport const& device) {
+  py::dict entry;
+  entry["ordinal"] = device.ordinal;
+  entry["name"] = device.name;
+  entry["compute_capability"] =
+      std::to_string(device.compute_major) + "." + std::to_string(device.compute_minor);
+  entry["total_memory"] = device.total_memory;
+  entry["uuid"] = device.uuid;
+  entry["pci_bus_id"] = device.pci_bus_id;
+  entry["multiprocessors"] = device.multiprocessors;
+  entry["integrated"] = device.integrated;
+  entry["memory_pools"] = device.memory_pools;
+  return entry;
+}
+
+py::dict report_driver(std::string const& path) {
+  DriverReport report;
+  {
+    py::gil_scoped_release release;
+    report = driver_report(path);
+  }
+  py::dict answer;
+  answer["library"] = report.library;
+  answer["found_by"] = report.found_by;
+  answer["cuda_version"] =
+      std::to_string(report.version.major) + "." + std::to_string(report.version.minor);
+  answer["uses_get_proc_address"] = report.uses_get_proc_address;
+  py::list devices;
+  for (DeviceReport const& device : report.devices) devices.append(device_report(device));
+  answer["devices"] = devices;
+  return answer;
+}
+
+LibraryKind to_kind(std::string const& text) {
+  for (LibraryKind kind : {LibraryKind::full, LibraryKind::lean, LibraryKind::dispatch}) {
+    if (text == name(kind)) return kind;
+  }
+  ErrorDetail detail;
+  detail.message = "'" + text + "' is no kind of TensorRT library";
+  detail.hint = "one of: full, lean, dispatch";
+  throw InvalidArgument(std::move(detail));
+}
+
+SearchOptions search_options(std::string path, std::vector<std::string> search_dirs,
+                             std::optional<std::string> const& kind, int major, bool environment,
+                             bool system) {
+  SearchOptions options;
+  options.path = std::move(path);
+  options.search_dirs = std::move(search_dirs);
+  options.environment = environment;
+  options.system = system;
+  options.major = major;
+  if (kind) options.kinds = {to_kind(*kind)};
+  return options;
+}
+
+char const* kind_name(PlanInfo const& plan) {
+  return plan.kind == PlanInfo::Kind::tensorrt ? "tensorrt" : "unknown";
+}
+
+PlanInfo probe_bytes(py::buffer const& plan) {
+  Py_buffer view;
+  if (PyObject_GetBuffer(plan.ptr(), &view, PyBUF_SIMPLE) != 0) throw py::error_already_set();
+  struct Release {
+    Py_buffer* view;
+    ~Release() { PyBuffer_Release(view); }
+  } const release{&view};
+  return probe_plan(Span<std::byte const>(static_cast<std::byte const*>(view.buf),
+                                          static_cast<std::size_t>(view.len)));
+}
+
+void bind_plan(py::module_& module) {
+  py::class_<PlanInfo>(module, "PlanInfo", "What the first bytes of a TensorRT plan say.")
+      .def_property_readonly("kind", kind_name)
+      .def_readonly("tag", &PlanInfo::tag)
+      .def_property_readonly("built_by",
+                             [](PlanInfo const& plan) -> py::object {
+                               if (plan.kind != PlanInfo::Kind::tensorrt) return py::none();
+                               return to_python(plan.built_by);
+                             })
+      .def_readonly("size", &PlanInfo::size)
+      .def_readonly("declared_size", &PlanInfo::declared_size)
+      .def_readonly("truncated", &PlanInfo::truncated)
+      .def_property_readonly("compute_capability",
+                             [](PlanInfo const& plan) -> py::object {
+                               if (plan.compute_major < 0) return py::none();
+                               return py::str(std::to_string(plan.compute_major) + "." +
+                                              std::to_string(plan.compute_minor));
+                             })
+      .def_property_readonly("hardware_compatibility",
+                             [](PlanInfo const& plan) -> py::object {
+                               switch (plan.hardware_compatibility) {
+                                 case 0:
+                                   return py::str("none");
+                                 case 1:
+                                   return py::str("ampere+");
+                                 case 2:
+                                   return py::str("same compute capability");
+                                 default:
+                                   return py::none();
+                               }
+                             })
+      .def_readonly("has_host_code", &PlanInfo::has_host_code)
+      .def_readonly("reason", &PlanInfo::reason)
+      .def("__repr__", [](PlanInfo const& plan) {
+        return "<PlanInfo " + std::string(kind_name(plan)) + " built by " + plan.built_by.str() +
+               ", " + std::to_string(plan.size) + " bytes>";
+      });
+  module.def(
+      "probe_path",
+      [](std::string const& path) {
+        py::gil_scoped_release release;
+        return probe_plan(path);
+      },
+      py::arg("path"), "The header of a plan file.");
+  module.def("probe_bytes", &probe_bytes, py::arg("plan"), "The header of plan bytes.");
+}
+
+void bind_libraries(py::module_& module) {
+  py::class_<LibraryInfo>(module, "LibraryInfo", "A TensorRT library on disk; nothing is loaded.")
+      .def_readonly("path", &LibraryInfo::path)
+      .def_property_readonly("kind", [](LibraryInfo const& info) { return name(info.kind); })
+      .def_readonly("major", &LibraryInfo::major)
+      .def_readonly("found_by", &LibraryInfo::found_by)
+      .def_readonly("problem", &LibraryInfo::problem)
+      .def("__repr__", [](LibraryInfo const& info) {
+        return "<LibraryInfo " + std::string(name(info.kind)) + " " + info.path + " (" +
+               info.found_by + ")" + (info.problem.empty() ? "" : ": " + info.problem) + ">";
+      });
+  module.def(
+      "find_libraries",
+      [](std::string path, std::vector<std::string> search_dirs, std::optional<std::string> kind,
+         int major, bool environment, bool system) {
+        SearchOptions const options = search_options(std::move(path), std::move(search_dirs), kind,
+                                                     major, environment, system);
+        py::gil_scoped_release release;
+        return find_libraries(options);
+      },
+      py::arg("path") = "", py::arg("search_dirs") = std::vector<std::string>(),
+      py::arg("kind") = py::none(), py::arg("major") = 0, py::arg("environment") = true,
+      py::arg("system") = true, "Every candidate in the order in which load() would try them.");
+  module.def(
+      "open_library",
+      [](std::string path, std::vector<std::string> search_dirs, std::optional<std::string> kind,
+         int major, bool environment, bool system) {
+        SearchOptions const options = search_options(std::move(path), std::move(search_dirs), kind,
+                                                     major, environment, system);
+        std::shared_ptr<Library> library;
+        {
+          py::gil_scoped_release release;
+          library = Library::open(options);
+        }
+        pump_log();
+        return library;
+      },
+      py::arg("path") = "", py::arg("search_dirs") = std::vector<std::string>(),
+      py::arg("kind") = py::none(), py::arg("major") = 0, py::arg("environment") = true,
+      py::arg("system") = true, "Opens the first candidate that works.");
+  py::class_<Library, std::shared_ptr<Library>>(
+      module, "Library",
+      "An opened TensorRT library. Share it between threads; it is never closed.")
+      .def_property_readonly("path", &Library::path)
+      .def_property_readonly("found_by", &Library::found_by)
+      .def_property_readonly("kind", [](Library const& library) { return name(library.kind()); })
+      .def_property_readonly("version",
+                             [](Library const& library) { return to_python(library.version()); })
+      .def("check_plan", &Library::check_plan, py::arg("plan"),
+           "Raises EngineVersionError or PlanInvalid when this plan cannot run here; needs no GPU.")
+      .def(
+          "load_plugins",
+          [](Library& library, std::string const& path) {
+            {
+              py::gil_scoped_release release;
+              library.load_plugins(path);
+            }
+            pump_log();
+          },
+          py::arg("path"), "Opens a plugin library and initialises it; a second time does nothing.")
+      .def_property_readonly("sibling_plugin_library", &Library::sibling_plugin_library)
+      .def_property_readonly("plugin_libraries", &Library::plugin_libraries)
+      .def("__repr__", [](Library const& library) {
+        return "<Library TensorRT " + library.version().str() + " " + name(library.kind()) + " " +
+               library.path() + ">";
+      });
+}
+
+Severity to_severity(int python_level) {
+  if (python_level <= 10) return Severity::verbose;
+  if (python_level <= 20) return Severity::info;
+  return python_level <= 30 ? Severity::warning : Severity::error;
+}
+
+}  // namespace
+
+void bind_library(py::module_& module) {
+  module.def("driver_report", &report_driver, py::arg("library") = "",
+             "Driver version and devices; raises DriverNotFound whose details['step'] says how far "
+             "it came. Creates no CUDA context.");
+  module.def("device_count", &device_count, py::call_guard<py::gil_scoped_release>());
+  module.def("context_is_current", &context_is_current,
+             "True when a CUDA context is current on this thread; makes none.");
+  bind_plan(module);
+  bind_libraries(module);
+  module.def("pump_log", &pump_log, "Forwards TensorRT's log to the logger cuready.tensorrt.");
+  module.def("dropped_log_records", &dropped_log_records);
+  module.def(
+      "set_log_threshold", [](int level) { set_log_threshold(to_severity(level)); },
+      py::arg("level"), "Keeps log records at least as severe as this level of Python's logging.");
+}
+
+}  // namespace cuready::python

@@ -1,0 +1,115 @@
+// Between C++ threads that must not wait for the GIL and Python: a graveyard for references, and
+// one thread that runs Python callbacks in batches.
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "pool.hpp"
+
+namespace cuready::python {
+namespace {
+
+using Arrays = std::vector<std::unique_ptr<ArrayView>>;
+
+struct Graveyard {
+  std::mutex mutex;
+  std::vector<Arrays*> buried;
+  bool scheduled = false;
+};
+
+Graveyard& graveyard() {
+  static auto* place = new Graveyard();  // used until the very end of the process
+  return *place;
+}
+
+int clear_graveyard(void*) {
+  std::vector<Arrays*> buried;
+  {
+    std::lock_guard<std::mutex> lock(graveyard().mutex);
+    buried.swap(graveyard().buried);
+    graveyard().scheduled = false;
+  }
+  for (Arrays* arrays : buried) delete arrays;
+  return 0;
+}
+
+class Notifier {
+ public:
+  void push(PyObject* callback, PyObject* argument) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (stopped_) return;  // the interpreter is ending; the references are left to it
+    queue_.emplace_back(callback, argument);
+    if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
+    wake_.notify_one();
+  }
+
+  /// Runs what is queued and ends the thread. GIL held; called once, at interpreter exit.
+  void stop() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      stopped_ = true;
+      wake_.notify_one();
+    }
+    Unlocked unlocked;
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  void loop() {
+    std::vector<std::pair<PyObject*, PyObject*>> batch;
+    for (;;) {
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [this] { return stopped_ || !queue_.empty(); });
+        if (queue_.empty()) return;
+        batch.swap(queue_);
+      }
+      PyGILState_STATE const state = PyGILState_Ensure();
+      for (auto const& [callback, argument] : batch) {
+        PyObject* result = PyObject_CallOneArg(callback, argument);
+        if (result == nullptr) PyErr_WriteUnraisable(callback);
+        Py_XDECREF(result);
+        Py_DECREF(callback);
+        Py_DECREF(argument);
+      }
+      PyGILState_Release(state);
+      batch.clear();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<std::pair<PyObject*, PyObject*>> queue_;
+  std::thread thread_;
+  bool stopped_ = false;
+};
+
+Notifier& notifier() {
+  static auto* one = new Notifier();
+  return *one;
+}
+
+}  // namespace
+
+void bury(Arrays* arrays) noexcept {
+  bool schedule = false;
+  {
+    std::lock_guard<std::mutex> lock(graveyard().mutex);
+    graveyard().buried.push_back(arrays);
+    schedule = !graveyard().scheduled;
+    graveyard().scheduled = true;
+  }
+  // The queue of pending calls is short; when it is full the next submit() clears the graveyard.
+  if (schedule && !interpreter_is_ending()) Py_AddPendingCall(&clear_graveyard, nullptr);
+}
+
+void notify_later(PyObject* callback, PyObject* argument) noexcept {
+  notifier().push(callback, argument);
+}
+
+void bind_notifier(py::module_& module) {
+  module.def("_stop_notifier", [] { notifier().stop(); });
+  py::module_::import("atexit").attr("register")(module.attr("_stop_notifier"));
+}
+
+}  // namespace cuready::python

@@ -1,0 +1,77 @@
+"""TensorRT from Python: plans in, arrays in, arrays out, with nothing between you and the stream.
+
+>>> import cuready.runtime as rt
+>>> engine = rt.Runtime().load("model.plan")
+>>> context = engine.create_context()
+>>> outputs = context.run({"x": x})  # numpy in, numpy out; torch, cupy, DLPack: zero copy
+
+Importing this creates no CUDA context and needs no GPU, no driver, no TensorRT and no numpy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cuready._core import (
+    Bindings,
+    ContextPool,
+    Device,
+    DeviceBuffer,
+    Engine,
+    Event,
+    ExecutionContext,
+    Future,
+    GraphCache,
+    Library,
+    LibraryInfo,
+    PinnedBuffer,
+    PlanInfo,
+    Runtime,
+    StagingRing,
+    Stream,
+    TensorInfo,
+    Workspace,
+    context_is_current,
+    device_count,
+    driver_report,
+)
+from cuready.runtime._libraries import cmake_dir, find_libraries, load, probe
+from cuready.runtime._types import BenchmarkReport, Percentiles, Profile, Version
+
+__all__ = [
+    "BenchmarkReport",
+    "Bindings",
+    "ContextPool",
+    "Device",
+    "DeviceBuffer",
+    "Engine",
+    "Event",
+    "ExecutionContext",
+    "Future",
+    "GraphCache",
+    "Library",
+    "LibraryInfo",
+    "Percentiles",
+    "PinnedBuffer",
+    "PlanInfo",
+    "Profile",
+    "Runtime",
+    "StagingRing",
+    "Stream",
+    "TensorInfo",
+    "Version",
+    "Workspace",
+    "benchmark",
+    "cmake_dir",
+    "context_is_current",
+    "device_count",
+    "driver_report",
+    "find_libraries",
+    "load",
+    "probe",
+]
+
+
+def benchmark(engine: Engine, **options: Any) -> BenchmarkReport:
+    """Time an engine as trtexec does; see ``Engine.benchmark`` for the options."""
+    return engine.benchmark(**options)

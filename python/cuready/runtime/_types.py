@@ -1,0 +1,97 @@
+"""Values that the runtime returns: versions, profiles, benchmark reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+__all__ = ["BenchmarkReport", "Percentiles", "Profile", "Version"]
+
+Shape = tuple[int, ...]
+
+
+class Version(NamedTuple):
+    """A TensorRT version; compares as a tuple, prints as ``10.16.1`` or ``8.6.0.12``."""
+
+    major: int
+    minor: int = 0
+    patch: int = 0
+    build: int = 0
+
+    def __str__(self) -> str:
+        parts = [self.major, self.minor, self.patch]
+        if self.build:
+            parts.append(self.build)
+        return ".".join(str(part) for part in parts)
+
+
+class Profile(NamedTuple):
+    """One optimization profile: what it allows for each input.
+
+    For a shape tensor, whose *values* are bounded, the tuples hold values.
+    """
+
+    index: int
+    min: Mapping[str, Shape]
+    opt: Mapping[str, Shape]
+    max: Mapping[str, Shape]
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Milliseconds over all runs; ``cov`` is the coefficient of variation in percent."""
+
+    min: float
+    max: float
+    mean: float
+    median: float
+    p90: float
+    p95: float
+    p99: float
+    cov: float
+
+
+@dataclass(frozen=True)
+class BenchmarkReport:
+    """What `benchmark` measured: trtexec's stages, in milliseconds.
+
+    ``enqueue`` is host time of the submitting call; ``h2d``, ``gpu`` and ``d2h`` are device time
+    between events; ``latency`` is their sum for each run. ``bound_by`` names the stage that limits
+    the throughput and ``diagnosis`` says what to try.
+    """
+
+    iterations: int
+    seconds: float
+    throughput: float
+    enqueue: Percentiles
+    h2d: Percentiles
+    gpu: Percentiles
+    d2h: Percentiles
+    latency: Percentiles
+    bound_by: str
+    diagnosis: str
+    graph: bool
+    graph_fallback_reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON types."""
+        return asdict(self)
+
+    def summary(self) -> str:
+        """A few lines for people."""
+        lines = [
+            f"{self.iterations} runs in {self.seconds:.2f} s: {self.throughput:.1f} runs/s"
+            + (" (CUDA graph)" if self.graph else ""),
+            f"{'stage':8} {'min':>9} {'median':>9} {'mean':>9} {'p95':>9} {'p99':>9}  ms",
+        ]
+        for name in ("enqueue", "h2d", "gpu", "d2h", "latency"):
+            stage: Percentiles = getattr(self, name)
+            lines.append(
+                f"{name:8} {stage.min:9.4f} {stage.median:9.4f} {stage.mean:9.4f} "
+                f"{stage.p95:9.4f} {stage.p99:9.4f}"
+            )
+        if self.graph_fallback_reason:
+            lines.append(f"no CUDA graph: {self.graph_fallback_reason}")
+        lines.append(f"bound by {self.bound_by}: {self.diagnosis}")
+        return "\n".join(lines)
