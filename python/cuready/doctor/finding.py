@@ -1,4 +1,4 @@
-"""A finding as a value: what is wrong, how we know, what it explains, and the commands that fix it."""
+"""A finding as a value: what is wrong, how we know, what it explains, which commands fix it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Severity(str, enum.Enum):
 
 
 class Confidence(str, enum.Enum):
-    """``PROVEN``: read off the machine. ``LIKELY``: a rule says so. ``UNKNOWN``: newer than our tables."""
+    """``PROVEN``: read here. ``LIKELY``: a rule says so. ``UNKNOWN``: newer than our tables."""
 
     PROVEN = "proven"
     LIKELY = "likely"
@@ -64,7 +64,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Fix:
-    """One way to repair it: shell commands in order, for the installer that owns the environment."""
+    """One way to repair it: commands in order, for the installer that owns the environment."""
 
     commands: tuple[str, ...]
     note: str = ""

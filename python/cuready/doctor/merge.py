@@ -55,7 +55,7 @@ def merge(findings: Iterable[Finding], snapshot: Snapshot) -> Merged:
 
 
 def seen_to_work(item: Finding, snapshot: Snapshot) -> str | None:
-    """Why ``item`` cannot be true: the library that it says fails was seen to work. None: it can."""
+    """Why ``item`` cannot be true: what it says fails was seen to work. None: it can be."""
     known = catalogue.entries().get(item.id)
     for name in known.disproved_by if known else ():
         probe = snapshot.cuda if name == "cuda" else snapshot.nvml

@@ -29,7 +29,7 @@ __all__ = ["Check", "Outcome", "Skipped", "Unknown", "all_checks", "check"]
 
 @dataclass(frozen=True)
 class Unknown:
-    """The facts that the check needs are not there, or newer than our tables; ``reason`` says which."""
+    """The facts that it needs are missing, or newer than our tables; ``reason`` says which."""
 
     reason: str
 

@@ -1,0 +1,222 @@
+"""Section 2e, first part: can an extension, or torch.compile, be built here?"""
+
+from __future__ import annotations
+
+import re
+
+from cuready.doctor import catalogue, facts
+from cuready.doctor.finding import Evidence, Fix, Risk, Severity
+from cuready.doctor.installers import Installer, for_environment, for_package, join, system_install
+from cuready.doctor.registry import Outcome, Skipped, Unknown, check
+from cuready.snapshot import CudaToolkit, Snapshot
+
+HOME_VARIABLES = ("CUDA_HOME", "CUDA_PATH")
+
+
+def active_toolkit(snapshot: Snapshot) -> CudaToolkit | None:
+    """The toolkit that a build would take: CUDA_HOME, then nvcc on PATH, then /usr/local/cuda.
+
+    The order is that of ``torch.utils.cpp_extension``.
+    """
+    for rule in (*HOME_VARIABLES, "PATH", "/usr/local"):
+        for item in snapshot.toolkits:
+            if rule in item.found_by and item.exists:
+                return item
+    return None
+
+
+def _nvcc_install(snapshot: Snapshot, major_minor: str) -> Fix:
+    """nvcc of that CUDA: from conda-forge where conda owns the environment, else NVIDIA's packages."""
+    owner = for_environment(snapshot)
+    if owner.is_conda:
+        return Fix(
+            (owner.install([f"cuda-nvcc=={major_minor}.*", f"cuda-version=={major_minor}"]),)
+        )
+    dashed = major_minor.replace(".", "-")
+    command = system_install(snapshot.platform, {"apt": [f"cuda-toolkit-{dashed}"]})
+    return Fix(
+        (command, f"export CUDA_HOME=/usr/local/cuda-{major_minor}"),
+        "from NVIDIA's package repository",
+        needs_root=True,
+        risk=Risk.MEDIUM,
+    )
+
+
+@check("BLD01", needs=("toolkits", "torch"))
+def toolkit_of_another_major(snapshot: Snapshot) -> Outcome:
+    """nvcc of one CUDA major, torch of another: torch's build helper refuses."""
+    cuda, toolkit = facts.torch_cuda(snapshot), active_toolkit(snapshot)
+    if cuda is None or toolkit is None:
+        return Skipped("no torch built for CUDA, or no CUDA toolkit here")
+    nvcc = facts.version(toolkit.nvcc_version or toolkit.version)
+    if nvcc is None:
+        return Unknown(f"the version of the toolkit at {toolkit.path} could not be read")
+    if nvcc.release[:2] == cuda.release[:2]:
+        return ()
+    chosen = any(rule in toolkit.found_by for rule in (*HOME_VARIABLES, "PATH"))
+    severity = Severity.INFO
+    if nvcc.major != cuda.major:
+        severity = Severity.ERROR if chosen else Severity.WARNING
+    allowed = " (inside one major that works)" if nvcc.major == cuda.major else ""
+    return [
+        catalogue.finding(
+            "BLD01",
+            severity=severity,
+            cause=f"The toolkit that a build would use is CUDA {nvcc}, torch was built with "
+            f"{cuda}{allowed}.",
+            evidence=(
+                Evidence(toolkit.path, f"CUDA {nvcc}, found by {', '.join(toolkit.found_by)}"),
+                Evidence("torch/version.py", f"cuda = {cuda}"),
+            ),
+            explains=("BLD02",) if severity is Severity.ERROR else (),
+            fix=(_nvcc_install(snapshot, f"{cuda.major}.{cuda.minor}"),),
+        )
+    ]
+
+
+@check("BLD02", needs=("toolkits", "toolchain"))
+def compiler_too_new(snapshot: Snapshot) -> Outcome:
+    """nvcc refuses host compilers beyond the bound in its own header."""
+    toolkit, chain = active_toolkit(snapshot), snapshot.toolchain
+    if toolkit is None or toolkit.host_gcc_max is None:
+        return Skipped("no CUDA toolkit here, or no bound in its host_config.h")
+    gcc = facts.version(chain.gcc_version)
+    if gcc is None:
+        return Skipped("no gcc here")
+    if gcc.major <= toolkit.host_gcc_max or chain.nvcc_ccbin:
+        return ()
+    bound = toolkit.host_gcc_max
+    packages = {"apt": [f"g++-{bound}"], "dnf": [f"gcc{bound}-c++"], "zypper": [f"gcc{bound}-c++"], "pacman": [f"gcc{bound}"]}  # fmt: skip
+    owner = for_environment(snapshot)
+    if owner.is_conda:
+        fix = Fix((owner.install([f"gxx=={bound}.*"]),))
+    else:
+        command = system_install(snapshot.platform, packages)
+        fix = Fix((command, f"export NVCC_CCBIN=/usr/bin/g++-{bound}"), needs_root=True)
+    return [
+        catalogue.finding(
+            "BLD02",
+            cause=f"nvcc {toolkit.nvcc_version or toolkit.version} takes gcc up to {bound}; gcc here is "
+            f"{chain.gcc_version}.",
+            evidence=(
+                Evidence(f"{toolkit.path}/include/crt/host_config.h", f"gcc up to {bound}"),
+                Evidence(chain.cxx or chain.cc or "gcc", str(chain.gcc_version)),
+            ),
+            fix=(fix,),
+        )
+    ]
+
+
+@check("BLD03", needs=("toolkits", "variables"))
+def stale_cuda_home(snapshot: Snapshot) -> Outcome:
+    """CUDA_HOME names a folder that is gone, or one without nvcc."""
+    named = {
+        variable: item
+        for item in snapshot.toolkits
+        for variable in HOME_VARIABLES
+        if variable in item.found_by
+    }
+    for variable, item in named.items():
+        if item.exists and item.nvcc:
+            continue
+        reason = "has no nvcc (a runtime-only install)" if item.exists else "does not exist"
+        better = next((t for t in snapshot.toolkits if t.exists and t.nvcc), None)
+        if better is not None:
+            fix = Fix(
+                (f"export {variable}={join([better.path])}",),
+                f"CUDA {better.version or ''}".strip(),
+            )
+        else:
+            fix = Fix((f"unset {variable}",), "and where it is set; nothing here has an nvcc")
+        return [
+            catalogue.finding(
+                "BLD03",
+                cause=f"{variable}={item.path} {reason}.",
+                evidence=(Evidence(variable, item.path), Evidence(item.path, reason)),
+                explains=("BLD01", "BLD02"),
+                fix=(fix,),
+            )
+        ]
+    return ()
+
+
+@check("BLD04", needs=("toolchain", "distributions"))
+def no_compiler(snapshot: Snapshot) -> Outcome:
+    """torch.compile on a GPU needs a C compiler and Python.h (through Triton)."""
+    triton = facts.installed(snapshot, "triton") or facts.installed(snapshot, "pytorch-triton")
+    if not triton or facts.torch_cuda(snapshot) is None:
+        return Skipped("no torch with Triton here")
+    if not facts.has_gpu(snapshot):
+        return Skipped("no NVIDIA GPU here")
+    if snapshot.scope.kind != "host":
+        return Skipped("the compilers of that place are not known")
+    chain, owner = snapshot.toolchain, for_environment(snapshot)
+    no_cc, no_header = chain.cc is None, chain.python_header is None
+    if not no_cc and not (no_header and owner.manager in ("apt", "dnf", "zypper", "system")):
+        return ()
+    missing = "a C compiler" if no_cc else "Python.h"
+    return [
+        catalogue.finding(
+            "BLD04",
+            cause=f"torch.compile needs {missing}, and there is none here.",
+            evidence=(
+                Evidence("PATH", f"C compiler: {chain.cc or 'none'}"),
+                Evidence("sysconfig include", f"Python.h: {chain.python_header or 'not found'}"),
+            ),
+            fix=(_compiler(snapshot, owner),),
+        )
+    ]
+
+
+def _compiler(snapshot: Snapshot, owner: Installer) -> Fix:
+    if owner.is_conda:
+        return Fix((owner.install(["gxx"]),))
+    packages = {
+        "apt": ["gcc", "python3-dev"],
+        "dnf": ["gcc", "python3-devel"],
+        "zypper": ["gcc", "python3-devel"],
+        "pacman": ["gcc"],
+    }
+    return Fix((system_install(snapshot.platform, packages),), needs_root=True)
+
+
+_BNB = re.compile(r"libbitsandbytes_cuda(\d{2})(\d)")
+
+
+@check("BLD05", needs=("distributions", "torch"), systems=())
+def bitsandbytes_binary(snapshot: Snapshot) -> Outcome:
+    """bitsandbytes brings one binary for each CUDA version; none fits that of torch."""
+    found, cuda = facts.installed(snapshot, "bitsandbytes"), facts.torch_cuda(snapshot)
+    binaries = snapshot.python.bitsandbytes_binaries
+    if not found or cuda is None:
+        return Skipped("no bitsandbytes with a CUDA torch here")
+    if not binaries:
+        return Unknown("the binaries of bitsandbytes were not listed")
+    versions = {f"{m[1]}.{m[2]}" for name in binaries if (m := _BNB.search(name))}
+    forced = snapshot.environment.get("BNB_CUDA_VERSION")
+    if forced:
+        wanted = f"{forced[:-1]}.{forced[-1]}"
+        if wanted in versions and int(forced[:-1]) == cuda.major:
+            return ()
+        cause = f"BNB_CUDA_VERSION={forced} asks for a binary for CUDA {wanted}; torch has {cuda}."
+        fix = Fix(("unset BNB_CUDA_VERSION",))
+    else:
+        if any(int(item.split(".")[0]) == cuda.major for item in versions):
+            return ()
+        cause = (
+            f"bitsandbytes {found[0].version} has binaries for CUDA {', '.join(sorted(versions))}, "
+            f"torch was built with {cuda}."
+        )
+        fix = Fix((for_package(snapshot, "bitsandbytes").install(["bitsandbytes"], upgrade=True),))
+    return [
+        catalogue.finding(
+            "BLD05",
+            cause=cause,
+            evidence=(
+                Evidence("bitsandbytes", ", ".join(binaries)),
+                Evidence("torch/version.py", f"cuda = {cuda}"),
+                *((Evidence("BNB_CUDA_VERSION", forced),) if forced else ()),
+            ),
+            fix=(fix,),
+        )
+    ]

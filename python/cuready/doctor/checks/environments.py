@@ -1,0 +1,266 @@
+"""Section 2c, second part: two of a kind, half of one, or another environment's."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from packaging.utils import canonicalize_name
+
+from cuready.doctor import catalogue, facts
+from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
+from cuready.doctor.installers import for_environment, for_package, join, reinstall_fitting
+from cuready.doctor.registry import Outcome, Skipped, check
+from cuready.snapshot import Distribution, ModuleOrigin, Snapshot
+
+FRAMEWORKS = (
+    "torch", "torchvision", "torchaudio", "tensorflow", "jax", "jaxlib", "numpy", "onnxruntime",
+    "onnxruntime-gpu", "tensorrt", "triton",
+)  # fmt: skip
+CONDA_TORCH = ("pytorch", "libtorch", "pytorch-gpu", "pytorch-cpu")
+
+
+def _below(path: str | None, folder: str | None) -> bool:
+    """Whether ``path`` is ``folder`` or in it, by name alone."""
+    if not path or not folder:
+        return False
+    path, folder = path.replace("\\", "/").rstrip("/"), folder.replace("\\", "/").rstrip("/")
+    return path == folder or path.startswith(folder + "/")
+
+
+@check("PY07", needs=("distributions", "conda_meta"))
+def pip_over_conda(snapshot: Snapshot) -> Outcome:
+    """One torch from conda and one from pip in the same environment."""
+    conda = [item for item in snapshot.python.conda_packages if item.name in CONDA_TORCH]
+    if not conda:
+        return Skipped("no conda torch here")
+    foreign = [
+        item for item in facts.installed(snapshot, "torch") if item.installer in ("pip", "uv")
+    ]
+    if not foreign:
+        return ()
+    item = foreign[0]
+    pip, owner = for_package(snapshot, "torch"), for_environment(snapshot)
+    return [
+        catalogue.finding(
+            "PY07",
+            cause=f"conda installed {conda[0].name} {conda[0].version}, and {item.installer} installed "
+            f"torch {item.version} over it.",
+            evidence=(
+                Evidence(f"conda-meta/{conda[0].name}", f"{conda[0].version} {conda[0].build}"),
+                Evidence(
+                    item.metadata_path or item.location, f"{item.version} by {item.installer}"
+                ),
+            ),
+            explains=("PY10", "PY11", "PY12", "LIB01", "LIB02", "LIB03", "LIB08", "LIB09"),
+            fix=(
+                Fix(
+                    (
+                        pip.uninstall(["torch"]),
+                        owner.install([f"{conda[0].name}=={conda[0].version}"], reinstall=True),
+                    ),
+                    "keeps conda's; a new environment with only one of them is cleaner",
+                ),
+            ),
+        )
+    ]
+
+
+@check("PY08", needs=("origins",), systems=())
+def from_user_site(snapshot: Snapshot) -> Outcome:
+    """A copy in ~/.local or on PYTHONPATH comes before that of the environment."""
+    python = snapshot.python
+    if python.kind in (None, "system"):
+        return Skipped("no virtual or conda environment")
+    path = snapshot.environment.get("PYTHONPATH", "")
+    separator = ";" if snapshot.platform.system == "Windows" else ":"
+    added = [entry for entry in path.split(separator) if entry]
+    for origin in python.origins:
+        if origin.path is None or canonicalize_name(origin.name) not in FRAMEWORKS:
+            continue
+        if _below(origin.path, python.user_site):
+            command = "export PYTHONNOUSERSITE=1"
+            remove = join(
+                [python.executable or "python", "-m", "pip", "uninstall", "-y", origin.name]
+            )
+            fix = (Fix((command, remove), "pip removes the copy that is found first: the user's"),)
+            return [_leaked(origin, "the user's site-packages", fix)]
+        source = next((entry for entry in added if _below(origin.path, entry)), None)
+        if source is not None and not _below(source, snapshot.scope.cwd):
+            return [_leaked(origin, f"PYTHONPATH ({source})", (Fix(("unset PYTHONPATH",)),))]
+    return ()
+
+
+def _leaked(origin: ModuleOrigin, where: str, fix: tuple[Fix, ...]) -> Finding:
+    shadowed = f", and hides {origin.shadowed[0]}" if origin.shadowed else ""
+    return catalogue.finding(
+        "PY08",
+        subject=origin.name,
+        severity=None if origin.shadowed else Severity.WARNING,
+        cause=f"`import {origin.name}` takes {origin.path} from {where}{shadowed}.",
+        evidence=[
+            Evidence("sys.path", f"{origin.entry or origin.path} comes first"),
+            *(Evidence(item, "hidden by it") for item in origin.shadowed),
+        ],
+        explains=("PY11", "PY12", "PY13", "LIB01", "LIB02", "LIB03", "LIB08"),
+        fix=fix,
+    )
+
+
+@check("PY09", needs=("origins",), systems=())
+def shadowed_by_working_folder(snapshot: Snapshot) -> Outcome:
+    """A file or folder in the working folder has the framework's name."""
+    cwd, python = snapshot.scope.cwd, snapshot.python
+    if not cwd:
+        return Skipped("the working folder is not known")
+    found = []
+    for origin in python.origins:
+        if origin.path is None or canonicalize_name(origin.name) not in FRAMEWORKS:
+            continue
+        local = origin.entry in ("", cwd) or _local_file(origin, cwd)
+        if not local or any(_below(origin.path, site) for site in python.site_packages):
+            continue
+        found.append(
+            catalogue.finding(
+                "PY09",
+                subject=origin.name,
+                confidence=Confidence.LIKELY,
+                cause=f"`import {origin.name}` in this folder takes {origin.path}, not the package.",
+                evidence=[
+                    Evidence(
+                        origin.path, f"found first, through {origin.entry or 'the working folder'}"
+                    ),
+                    *(Evidence(item, "hidden by it") for item in origin.shadowed),
+                ],
+                explains=("PY08", "PY12"),
+                fix=(
+                    Fix(
+                        (join(["mv", origin.path, f"{origin.path}.renamed"]),),
+                        "or start Python from another folder",
+                    ),
+                ),
+            )
+        )
+    return found
+
+
+def _local_file(origin: ModuleOrigin, cwd: str) -> bool:
+    path = PurePosixPath((origin.path or "").replace("\\", "/"))
+    names = (f"{origin.name}.py", origin.name)
+    return str(path.parent) == cwd.rstrip("/") and path.name in names
+
+
+@check("PY10", needs=("distributions",), systems=())
+def interrupted_install(snapshot: Snapshot) -> Outcome:
+    """Left over from an upgrade that was cut short: `~orch`, no RECORD, missing files."""
+    leftover = snapshot.python.invalid_distributions
+    broken = [
+        item
+        for name, item in facts.distributions(snapshot)
+        if name in FRAMEWORKS and item.installer != "conda" and _incomplete(item)
+    ]
+    if not leftover and not broken:
+        return ()
+    evidence = [Evidence(name, "left over by pip") for name in leftover]
+    commands = [_remove(snapshot, name) for name in leftover]
+    for item in broken:
+        missing = [p.path for p in item.problems if p.kind == "missing"]
+        detail = f"{len(missing)} files missing, {missing[0]}" if missing else "no RECORD"
+        evidence.append(Evidence(item.metadata_path or item.name, detail))
+    fixes = [Fix(tuple(commands))] if commands else []
+    for item in broken:
+        owner = for_package(snapshot, item.name)
+        release = item.version.partition("+")[0]
+        fitting = (
+            reinstall_fitting(snapshot, item.name, keep=release) if item.name == "torch" else ()
+        )
+        again = owner.install([f"{item.name}=={release}"], reinstall=True, dependencies=False)
+        fixes.extend(fitting or (Fix((again,)),))
+    what = ", ".join([*(item.name for item in broken), *leftover])
+    return [
+        catalogue.finding(
+            "PY10",
+            severity=None if broken else Severity.WARNING,
+            subject=what,
+            cause=f"An install or upgrade was cut short and left {what}.",
+            evidence=evidence,
+            explains=("PY11",),
+            fix=fixes,
+        )
+    ]
+
+
+def _incomplete(item: Distribution) -> bool:
+    if item.record_present is False and item.metadata_path.endswith("dist-info"):
+        return True
+    return any(problem.kind == "missing" for problem in item.problems)
+
+
+def _remove(snapshot: Snapshot, name: str) -> str:
+    folder = snapshot.python.site_packages[0] if snapshot.python.site_packages else ""
+    path = name if "/" in name or "\\" in name or not folder else f"{folder}/{name}"
+    if snapshot.platform.system == "Windows":
+        return join(["rmdir", "/s", "/q", path.replace("/", "\\")], "Windows")
+    return join(["rm", "-r", path])
+
+
+@check("PY11", needs=("distributions",), systems=())
+def twice_installed(snapshot: Snapshot) -> Outcome:
+    """Two dist-info folders of one name in one site-packages."""
+    groups: dict[tuple[str, str], list[Distribution]] = {}
+    for name, item in facts.distributions(snapshot):
+        groups.setdefault((name, item.location), []).append(item)
+    found = []
+    for (name, location), items in groups.items():
+        versions = sorted({item.version for item in items})
+        if len(items) < 2 or len({item.metadata_path for item in items}) < 2:
+            continue
+        owner = for_package(snapshot, name)
+        again = owner.install([f"{name}=={versions[-1].partition('+')[0]}"])
+        fitting = reinstall_fitting(snapshot, "torch") if name == "torch" else ()
+        remove = owner.uninstall([name])
+        commands = fitting[0].commands if fitting else (again,)
+        found.append(
+            catalogue.finding(
+                "PY11",
+                subject=name,
+                severity=None if name in FRAMEWORKS else Severity.WARNING,
+                cause=f"{location} says that {name} is installed as {' and as '.join(versions)}.",
+                evidence=[
+                    Evidence(item.metadata_path or item.location, item.version) for item in items
+                ],
+                explains=("PY10", "PY12"),
+                fix=(Fix((remove, remove, *commands), "uninstall once for each copy"),),
+            )
+        )
+    return found
+
+
+@check("PY14", needs=("kernelspecs",), systems=())
+def kernel_of_another_python(snapshot: Snapshot) -> Outcome:
+    """The default Jupyter kernel starts another interpreter, or one that is gone."""
+    python = snapshot.python
+    if not python.kernelspecs or not facts.installed(snapshot, "ipykernel"):
+        return Skipped("no Jupyter kernel in this environment")
+    install = join(
+        [python.executable or "python", "-m", "ipykernel", "install", "--sys-prefix", "--name", "python3"],
+        snapshot.platform.system,
+    )  # fmt: skip
+    found = []
+    for spec in python.kernelspecs:
+        program = spec.argv[0] if spec.argv else ""
+        absolute = "/" in program or "\\" in program
+        gone = spec.interpreter_exists is False
+        elsewhere = absolute and spec.name == "python3" and not _below(program, python.prefix)
+        if not gone and not elsewhere:
+            continue
+        reason = "does not exist any more" if gone else f"is not in {python.prefix}"
+        found.append(
+            catalogue.finding(
+                "PY14",
+                subject=spec.name,
+                cause=f"The Jupyter kernel {spec.name} starts {program}, which {reason}.",
+                evidence=(Evidence(spec.path, " ".join(spec.argv)),),
+                fix=(Fix((install,)),),
+            )
+        )
+    return found

@@ -1,0 +1,299 @@
+"""Commands for whoever owns a package: pip, uv, conda, mamba, pixi, or the distribution.
+
+A fix is only worth printing when it can be pasted: every command names the interpreter or prefix
+that it changes, and every argument is quoted for the shell of the diagnosed machine.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from packaging.utils import canonicalize_name
+
+from cuready.compat.query import Judged, Question, judge
+from cuready.doctor.facts import capabilities, driver_version, platform_tag, python_tag
+from cuready.doctor.finding import Fix, Risk
+from cuready.snapshot import Platform, Snapshot
+
+__all__ = [
+    "Installer",
+    "best_build",
+    "for_environment",
+    "for_package",
+    "join",
+    "reinstall_fitting",
+    "system_command",
+    "system_install",
+]
+
+# From PyPI name to conda-forge name, where they differ.
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "opencv-python": "opencv",
+    "nvidia-cudnn-cu12": "cudnn",
+    "nvidia-cudnn-cu13": "cudnn",
+    "nvidia-nccl-cu12": "nccl",
+    "nvidia-nccl-cu13": "nccl",
+}
+
+
+def join(arguments: Sequence[str], system: str = "Linux") -> str:
+    """``arguments`` as one command line for a POSIX shell, or for cmd.exe on Windows."""
+    if system == "Windows":
+        return subprocess.list2cmdline(arguments)
+    return shlex.join(arguments)
+
+
+@dataclass(frozen=True)
+class Installer:
+    """Who changes an environment, and how it is told which one."""
+
+    manager: str  # "pip", "uv", "conda", "mamba", "micromamba", "pixi", "apt"
+    python: str = "python"
+    prefix: str | None = None
+    system: str = "Linux"
+    externally_managed: bool = False
+
+    @property
+    def is_conda(self) -> bool:
+        """Whether packages come from conda channels."""
+        return self.manager in ("conda", "mamba", "micromamba", "pixi")
+
+    def install(
+        self,
+        requirements: Sequence[str],
+        *,
+        index_url: str | None = None,
+        find_links: str | None = None,
+        reinstall: bool = False,
+        dependencies: bool = True,
+        upgrade: bool = False,
+    ) -> str:
+        """One command that installs ``requirements`` (pip's syntax, also for conda)."""
+        if self.is_conda:
+            return self._conda_install(requirements, reinstall=reinstall, dependencies=dependencies)
+        if self.manager == "uv":
+            arguments = ["uv", "pip", "install", "--python", self.python]
+            arguments += ["--reinstall"] if reinstall else []
+        else:
+            arguments = [self.python, "-m", "pip", "install"]
+            arguments += ["--force-reinstall"] if reinstall else []
+        arguments += ["--upgrade"] if upgrade else []
+        arguments += [] if dependencies else ["--no-deps"]
+        arguments += list(requirements)
+        arguments += ["--index-url", index_url] if index_url else []
+        arguments += ["--find-links", find_links] if find_links else []
+        return join(arguments, self.system)
+
+    def uninstall(self, names: Sequence[str]) -> str:
+        """One command that removes ``names``."""
+        if self.manager == "pixi":
+            return join(["pixi", "remove", *map(conda_name, names)], self.system)
+        if self.is_conda:
+            where = ["-p", self.prefix] if self.prefix else []
+            arguments = [self.manager, "remove", "-y", *where, *map(conda_name, names)]
+            return join(arguments, self.system)
+        if self.manager == "uv":
+            return join(["uv", "pip", "uninstall", "--python", self.python, *names], self.system)
+        return join([self.python, "-m", "pip", "uninstall", "-y", *names], self.system)
+
+    def _conda_install(
+        self, requirements: Sequence[str], *, reinstall: bool, dependencies: bool
+    ) -> str:
+        specs = [conda_spec(item) for item in requirements]
+        if self.manager == "pixi":
+            return join(["pixi", "add", *specs], self.system)
+        where = ["-p", self.prefix] if self.prefix else []
+        arguments = [self.manager, "install", "-y", *where, "-c", "conda-forge"]
+        arguments += ["--force-reinstall"] if reinstall else []
+        arguments += [] if dependencies else ["--no-deps"]
+        return join([*arguments, *specs], self.system)
+
+    def run(self, module: str, *arguments: str) -> str:
+        """``python -m module …`` of this environment."""
+        return join([self.python, "-m", module, *arguments], self.system)
+
+
+def conda_name(name: str) -> str:
+    """The conda-forge package that has what PyPI calls ``name``."""
+    return CONDA_NAMES.get(canonicalize_name(name), canonicalize_name(name))
+
+
+def conda_spec(requirement: str) -> str:
+    """``torch==2.8.0`` → ``pytorch==2.8.0``; extras and local versions have no meaning for conda."""
+    match = re.match(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?(.*)$", requirement)
+    assert match is not None  # noqa: S101 - requirements here are written by us
+    name, rest = match.groups()
+    return conda_name(name) + rest.split("+", maxsplit=1)[0]
+
+
+def for_environment(snapshot: Snapshot) -> Installer:
+    """The installer that owns the diagnosed environment."""
+    python = snapshot.python
+    manager = python.manager or ("conda" if python.kind == "conda" else "pip")
+    if manager == "conda" and snapshot.packaging.available:
+        manager = next(
+            (
+                name
+                for name in ("conda", "mamba", "micromamba")
+                if name in snapshot.packaging.available
+            ),
+            "conda",
+        )
+    return Installer(
+        manager=manager,
+        python=python.executable or "python",
+        prefix=python.prefix,
+        system=snapshot.platform.system or "Linux",
+        externally_managed=bool(python.externally_managed),
+    )
+
+
+def for_package(snapshot: Snapshot, name: str) -> Installer:
+    """The installer that put ``name`` there: pip inside a conda environment stays pip."""
+    owner = for_environment(snapshot)
+    recorded = [
+        item.installer
+        for item in snapshot.python.distributions
+        if canonicalize_name(item.name) == canonicalize_name(name) and item.installer
+    ]
+    who = recorded[0].lower() if recorded else None
+    if who == "uv":
+        return replace(owner, manager="uv")
+    if who == "pip" and owner.manager != "uv":
+        return replace(owner, manager="pip")
+    if owner.manager in ("apt", "dnf", "pacman", "zypper", "system"):
+        return replace(owner, manager="pip")
+    return owner
+
+
+# --- a build that fits -------------------------------------------------------------------------
+
+
+def question_of(snapshot: Snapshot) -> Question:
+    """What the compatibility tables are asked about this machine (its weakest GPU counts)."""
+    known = capabilities(snapshot)
+    return Question(
+        driver=driver_version(snapshot),
+        capability=min(known.values()) if known else None,
+        python=python_tag(snapshot),
+        platform=platform_tag(snapshot),
+    )
+
+
+def best_build(snapshot: Snapshot, package: str, *, keep: str | None = None) -> Judged | None:
+    """The newest build that runs here; with ``keep`` a build of that very release if one fits."""
+    fitting = [item for item in judge(package, question_of(snapshot)) if item.answer.ok]
+    same = [item for item in fitting if keep and str(item.build.version) == keep]
+    ranked = [item for item in (same or fitting) if not item.build.note] or same or fitting
+    return ranked[0] if ranked else None
+
+
+def reinstall_fitting(
+    snapshot: Snapshot, package: str = "torch", *, keep: str | None = None
+) -> tuple[Fix, ...]:
+    """Replace ``package`` by a build that runs here, in the installer that owns it."""
+    installer = for_package(snapshot, package)
+    best = best_build(snapshot, package, keep=keep)
+    if best is None:
+        return ()
+    build = best.build
+    if installer.is_conda and package == "torch":
+        cuda = f"{build.cuda.major}.{build.cuda.minor}" if build.cuda else "12"
+        specs = [f"pytorch-gpu=={build.version}", f"cuda-version={cuda}"]
+        command = replace(installer)._conda_install(specs, reinstall=False, dependencies=True)
+        note = f"a CUDA {cuda} build from conda-forge"
+        return (Fix((command,), note=note),)
+    command = installer.install(
+        build.requirements, index_url=build.index_url, find_links=build.find_links, reinstall=True
+    )
+    detail = f"CUDA {build.cuda}" if build.cuda else "CUDA"
+    note = f"{package} {build.version} built with {detail}: {best.answer.reason}"
+    if installer.externally_managed:
+        return (in_new_venv(installer, build.requirements, build.index_url, note),)
+    return (Fix((command,), note=note),)
+
+
+def in_new_venv(
+    installer: Installer, requirements: Iterable[str], index_url: str | None, note: str
+) -> Fix:
+    """The same install in a virtual environment, for a Python that the distribution manages."""
+    venv = replace(installer, manager="pip", python=".venv/bin/python", externally_managed=False)
+    create = join([installer.python, "-m", "venv", ".venv"], installer.system)
+    install = venv.install(list(requirements), index_url=index_url)
+    return Fix((create, install), note=f"this Python belongs to the distribution; {note}")
+
+
+# --- the system's own packages -----------------------------------------------------------------
+
+_FAMILIES = {
+    "apt": ("debian", "ubuntu", "linuxmint", "pop"),
+    "dnf": ("fedora", "rhel", "centos", "rocky", "almalinux", "amzn", "ol"),
+    "zypper": ("suse", "opensuse", "opensuse-leap", "opensuse-tumbleweed", "sles"),
+    "pacman": ("arch", "manjaro", "endeavouros"),
+}
+
+_INSTALL = {
+    "apt": ("apt-get", "install", "-y"),
+    "dnf": ("dnf", "install", "-y"),
+    "zypper": ("zypper", "--non-interactive", "install"),
+    "pacman": ("pacman", "-S", "--needed", "--noconfirm"),
+}
+
+
+def system_manager(platform: Platform) -> str:
+    """``apt``, ``dnf``, ``zypper`` or ``pacman`` of the distribution; ``apt`` when not known."""
+    names = (platform.distro_id or "", *platform.distro_like)
+    for manager, family in _FAMILIES.items():
+        if any(name in family for name in names):
+            return manager
+    return "apt"
+
+
+def system_command(platform: Platform, *arguments: str) -> str:
+    """A command of the administrator's, with ``sudo`` where it is needed."""
+    words = list(arguments) if platform.user_is_root else ["sudo", *arguments]
+    return join(words)
+
+
+def system_install(platform: Platform, packages: dict[str, Sequence[str]]) -> str:
+    """Install ``packages`` (names for each package manager; ``apt``'s when one is missing)."""
+    manager = system_manager(platform)
+    names = packages.get(manager, packages["apt"])
+    return system_command(platform, *_INSTALL[manager], *names)
+
+
+def driver_packages(branch: int, *, flavour: str = "open") -> dict[str, Sequence[str]]:
+    """The NVIDIA driver of ``branch`` for each package manager.
+
+    Names: Ubuntu's nvidia-driver-NNN[-open]; RPM Fusion's akmod-nvidia[-NNNxx]; openSUSE's G06
+    packages; Arch's nvidia-open and nvidia-580xx-dkms (AUR).
+    """
+    is_open = flavour == "open"
+    legacy = branch < 590
+    return {
+        "apt": [f"nvidia-driver-{branch}{'-open' if is_open else ''}"],
+        "dnf": [f"akmod-nvidia-{branch}xx" if legacy and not is_open else "akmod-nvidia"],
+        "zypper": ["nvidia-open-driver-G06-signed-kmp-default" if is_open else "nvidia-video-G06"],
+        "pacman": ["nvidia-open-dkms" if is_open else f"nvidia-{branch}xx-dkms"],
+    }
+
+
+def install_driver(
+    snapshot: Snapshot, branch: int, *, flavour: str = "open", note: str = ""
+) -> Fix:
+    """Install a driver branch with the distribution's package manager, then reboot."""
+    platform = snapshot.platform
+    return Fix(
+        (
+            system_install(platform, driver_packages(branch, flavour=flavour)),
+            system_command(platform, "reboot"),
+        ),
+        note=note,
+        needs_root=True,
+        risk=Risk.HIGH,
+    )
