@@ -9,7 +9,7 @@ from cuready.runtime._types import BenchmarkReport, Profile, Version
 
 _Shape = tuple[int, ...]
 _Path = str | os.PathLike[str]
-_Array = Any  # numpy, torch, cupy, DeviceBuffer: DLPack, __cuda_array_interface__ or the buffer protocol
+_Array = Any  # has DLPack, __cuda_array_interface__ or the buffer protocol: numpy, torch, cupy, …
 _Stream = Any  # Stream, an integer handle, or an object with __cuda_stream__, .cuda_stream or .ptr
 _GraphMode = Literal["off", "auto", "require"]
 

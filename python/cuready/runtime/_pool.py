@@ -1,4 +1,4 @@
-"""What a context pool does in Python: awaiting a future, mapping over requests, lending contexts."""
+"""What a context pool does in Python: awaiting futures, mapping over requests, lending contexts."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Leases:
 
     @contextmanager
     def acquire(self, timeout: float | None) -> Iterator[ExecutionContext]:
-        """Lend a context for the ``with`` block. Raises TimeoutError when none comes free in time."""
+        """Lend a context for the ``with`` block; TimeoutError when none comes free in time."""
         if not self._free.acquire(timeout=timeout):
             raise TimeoutError(f"no context came free within {timeout} s")
         try:

@@ -26,7 +26,8 @@ class Version(NamedTuple):
         return ".".join(str(part) for part in parts)
 
 
-class Profile(NamedTuple):
+@dataclass(frozen=True)
+class Profile:
     """One optimization profile: what it allows for each input.
 
     For a shape tensor, whose *values* are bounded, the tuples hold values.
