@@ -6,6 +6,7 @@ libraries live in this package too, and should start at once.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -41,9 +42,11 @@ def take(
     from cuready.probe.registry import READERS
     from cuready.probe.scope import make_context
 
+    started = time.monotonic()
     context = make_context(root=root, prefix=prefix, python=python, cwd=cwd, env=env, deep=deep)
+    limit = runner.TOTAL_LIMIT_S if total_limit_s is None else total_limit_s
     return runner.run(
         context,
         READERS if readers is None else readers,
-        total_limit_s=runner.TOTAL_LIMIT_S if total_limit_s is None else total_limit_s,
+        total_limit_s=limit - (time.monotonic() - started),
     )

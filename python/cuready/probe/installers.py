@@ -40,7 +40,7 @@ def _conda_root(context: Context) -> str | None:
     return None
 
 
-# --- configuration ---------------------------------------------------------------------------------
+# --- configuration -------------------------------------------------------------------------------
 
 _Parser = Callable[[str], Mapping[str, Any]]
 _TEXT_LIMIT = 1 << 20
@@ -140,7 +140,8 @@ def _pip_files(context: Context) -> list[str]:
     """https://pip.pypa.io/en/stable/topics/configuration/#location"""
     if context.system == "Windows":
         base = context.env.get("APPDATA", context.home)
-        paths = ["C:/ProgramData/pip/pip.ini", f"{context.home}/pip/pip.ini", f"{base}/pip/pip.ini"]
+        paths = ["C:/ProgramData/pip/pip.ini", f"{context.home}/pip/pip.ini"]
+        paths.append(f"{base}/pip/pip.ini")
         name = "pip.ini"
     else:
         folders = context.env.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":")

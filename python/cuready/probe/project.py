@@ -57,7 +57,7 @@ def _text(context: Context, name: str) -> str:
 
 
 def _pyproject(text: str) -> Iterator[tuple[str, str]]:
-    """Requirements of ``project.dependencies`` and the index that ``tool.uv.sources`` gives them."""
+    """``project.dependencies``, and the index that ``tool.uv.sources`` gives a package."""
     if not text:
         return
     try:
@@ -106,13 +106,14 @@ def read_plans(context: Context) -> Facts:
     return {"plans": tuple(plans)}
 
 
-# --- Jupyter ---------------------------------------------------------------------------------------
+# --- Jupyter -------------------------------------------------------------------------------------
 
 
 def read_kernelspecs(context: Context) -> Facts:
     """Kernels in Jupyter's search path, and whether the interpreter that each starts is there.
 
-    The path is that of ``jupyter --paths``: JUPYTER_PATH, the user's, the environment's, the system's.
+    The path is that of ``jupyter --paths``: JUPYTER_PATH, the user's, the environment's, and the
+    system's.
     """
     told = context.env.get("JUPYTER_PATH", "")
     folders = [part for part in told.split(":" if context.system != "Windows" else ";") if part]

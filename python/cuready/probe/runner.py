@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cuready._util import one_line
-from cuready.probe import assemble
+from cuready.probe import assemble, children, vendor
 from cuready.probe.context import Context, Denied, Facts, Incomplete, Skip
 from cuready.probe.registry import Reader
 from cuready.snapshot import ReaderOutcome, Snapshot
@@ -37,10 +37,13 @@ def run(
 ) -> Snapshot:
     """Run ``readers`` and return what they found, with one :class:`ReaderOutcome` each.
 
-    ``call`` runs one reader; it is where isolated readers go to a child process. KeyboardInterrupt
-    passes through at once.
+    ``call`` runs one reader; the usual one sends isolated readers to a child process. No child
+    outlives the run, also when KeyboardInterrupt ends it, which passes through at once.
     """
-    return _Run(context, readers, total_limit_s, call or _call).finish()
+    try:
+        return _Run(context, readers, total_limit_s, call or vendor.call_reader).finish()
+    finally:
+        children.kill_all()
 
 
 @dataclass(frozen=True)
@@ -124,10 +127,6 @@ class _Run:
         return assemble.overlay(self.context.so_far, parts)
 
 
-def _call(reader: Reader, context: Context) -> Facts:
-    return reader.load()(context)
-
-
 def _attempt(reader: Reader, context: Context, call: Call) -> tuple[ReaderOutcome, Facts]:
     """Run one reader; whatever it raises becomes its outcome."""
     started = time.monotonic()
@@ -142,6 +141,8 @@ def _attempt(reader: Reader, context: Context, call: Call) -> tuple[ReaderOutcom
         facts, reason = partial.facts, one_line(partial)
     except (Denied, PermissionError) as error:
         status, reason = "denied", one_line(error)
+    except TimeoutError as error:
+        status, reason = "timeout", one_line(error)
     except BaseException as error:  # also SystemExit and MemoryError: it costs this reader alone
         status, reason, facts = "failed", one_line(f"{type(error).__name__}: {error}"), {}
     return ReaderOutcome(reader.name, status, reason, _ms(time.monotonic() - started)), facts

@@ -1,0 +1,109 @@
+"""Child processes of the readers: what may hang or crash, none of it outliving the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cuready._util import one_line
+
+__all__ = ["Answer", "call", "kill_all"]
+
+# Isolated: neither PYTHON* variables nor the working folder decide what the child imports.
+_START = (
+    "import sys, json; sys.path[:0] = json.loads(sys.argv[1]);"
+    " from cuready.probe.child import main; main()"
+)
+_OUTPUT_LIMIT = 16 << 20
+_GRACE_S = 0.3
+
+_live: set[subprocess.Popen[bytes]] = set()
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a child ended. ``status``: ok, failed, timeout, crashed; ``document``: what it found."""
+
+    status: str
+    reason: str = ""
+    document: Any = None
+
+
+def call(job: str, argument: Any, *, limit_s: float) -> Answer:
+    """Run ``job`` of :mod:`cuready.probe.child` in a process of its own, at most ``limit_s``."""
+    command = [sys.executable, "-I", "-c", _START, json.dumps(_import_path()), job]
+    try:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=os.name == "posix",  # its own group: killed with all that it starts
+        )
+    except OSError as error:
+        return Answer("failed", f"cannot start a child process: {error}")
+    with _lock:
+        _live.add(child)
+    try:
+        out, err = child.communicate(json.dumps(argument).encode(), timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        return Answer("timeout", f"no answer within {limit_s:.1f} s")
+    finally:
+        _kill(child)
+    return _answer(child.returncode, out, err)
+
+
+def _import_path() -> list[str]:
+    """Where cuready and its dependencies come from here; a tool's own paths, not the user's."""
+    own = str(Path(__file__).resolve().parents[2])
+    sites = [entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))]
+    return list(dict.fromkeys([own, *sites]))
+
+
+def _answer(code: int, out: bytes, err: bytes) -> Answer:
+    lines = err[-4000:].decode("utf-8", "replace").strip().splitlines()
+    said = one_line(lines[-1] if lines else "", 200)  # of a traceback, the line that says it
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return Answer("crashed", f"ended by {name}" + (f": {said}" if said else ""))
+    try:
+        if len(out) > _OUTPUT_LIMIT:
+            raise ValueError("too long")
+        return Answer("ok", document=json.loads(out))
+    except ValueError:
+        return Answer("crashed", f"ended with {code} and no answer" + (f": {said}" if said else ""))
+
+
+def kill_all() -> None:
+    """End every child that is still there: the run is over, or was interrupted."""
+    with _lock:
+        children = list(_live)
+    for child in children:
+        _kill(child)
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """Kill the child's process group. One that hangs in the kernel is not waited for."""
+    with _lock:
+        _live.discard(child)
+    if child.poll() is not None:
+        return
+    try:
+        if os.name == "posix":
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
+        child.wait(_GRACE_S)
+    except (OSError, subprocess.TimeoutExpired):
+        pass
