@@ -1,0 +1,156 @@
+"""RECORD against the disk: payload that is missing, altered, or claimed by two distributions.
+
+Wheels for different CUDA majors own the same paths (``nvidia-cudnn-cu12`` and ``-cu13`` both bring
+``nvidia/cudnn/lib/libcudnn.so.9``), and so do opencv's, onnxruntime's and CuPy's variants: the one
+installed last wins, and removing either takes the other's file along. Only shared libraries are
+looked at, by size; contents are hashed when sizes cannot tell two owners apart, or with ``--deep``.
+Format: https://packaging.python.org/en/latest/specifications/recording-installed-packages/
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import dataclasses
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from cuready.probe.context import Context, Facts, Incomplete, Skip
+from cuready.snapshot import Distribution, RecordProblem
+
+__all__ = ["Entry", "RecordError", "parse_payload", "read"]
+
+RECORD_LIMIT = 16 << 20  # torch's is 1.5 MB
+HASH_LIMIT = 256 << 20  # bytes of one file that a default run may hash to tell two owners apart
+_CHECKED = re.compile(
+    r"^(?:torch|triton|nvidia|cuda|cupy|jax|tensorflow|onnxruntime|ort[-_]|tensorrt|opencv|vllm"
+    r"|flash|xformers|bitsandbytes|faiss|numpy$|cudf|rmm|cuml|deepspeed|libcu|librmm)", re.IGNORECASE
+)
+_PAYLOAD = re.compile(
+    rb'^([^,"\r\n]*\.(?:so|pyd|dll)(?:\.[0-9.]+)?),([^,\r\n]*),([0-9]*)\r?$', re.MULTILINE
+)
+_QUOTED = re.compile(rb'^"[^\r\n]*$', re.MULTILINE)
+
+
+class RecordError(ValueError):
+    """A RECORD that is not CSV."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: path as written, ``sha256=…`` (empty when not given), size in bytes or None."""
+
+    path: str
+    digest: str
+    size: int | None
+
+
+def parse_payload(data: bytes) -> list[Entry]:
+    """The shared libraries that a RECORD lists. Raises :class:`RecordError`."""
+    rows = [(path.decode("utf-8", "replace"), digest.decode("ascii", "replace"), size)
+            for path, digest, size in _PAYLOAD.findall(data)]  # fmt: skip
+    quoted = b"\n".join(_QUOTED.findall(data))
+    if quoted:
+        rows.extend(_quoted(quoted))
+    return [Entry(path, digest, int(size) if size else None) for path, digest, size in rows]
+
+
+def _quoted(data: bytes) -> Iterator[tuple[str, str, bytes]]:
+    """Lines whose path holds a comma or a quote."""
+    try:
+        for row in csv.reader(io.StringIO(data.decode("utf-8", "replace"))):
+            if len(row) == 3 and re.search(r"\.(?:so|pyd|dll)(?:\.[0-9.]+)?$", row[0]):
+                yield row[0], row[1], row[2].encode() if row[2].isdecimal() else b""
+    except csv.Error as error:
+        raise RecordError(str(error)) from None
+
+
+def read(context: Context) -> Facts:
+    """The distributions once more, each with what is wrong with its files."""
+    distributions = context.so_far.python.distributions
+    if not distributions:
+        raise Skip("no distributions to compare with their files")
+    owners: dict[str, list[tuple[Distribution, Entry]]] = {}
+    failed: list[str] = []
+    for item in distributions:
+        if item.record_present and _CHECKED.match(item.name):
+            try:
+                for entry in parse_payload(_record(context, item)):
+                    path = f"{item.location}/{entry.path}"
+                    owners.setdefault(path, []).append((item, entry))
+            except (OSError, RecordError) as error:
+                failed.append(f"{item.metadata_path}/RECORD: {error}")
+    problems: dict[str, list[RecordProblem]] = {}
+    for path, claims in owners.items():
+        for item, problem in _compare(context, path, claims):
+            problems.setdefault(item.metadata_path, []).append(problem)
+    facts: Facts = {"python.distributions": tuple(_with_problems(distributions, problems))}
+    if failed:
+        raise Incomplete("; ".join(failed), facts)
+    return facts
+
+
+def _with_problems(
+    distributions: Iterable[Distribution], problems: Mapping[str, list[RecordProblem]]
+) -> Iterator[Distribution]:
+    for item in distributions:
+        found = problems.get(item.metadata_path)
+        yield dataclasses.replace(item, problems=tuple(found)) if found else item
+
+
+def _record(context: Context, item: Distribution) -> bytes:
+    return context.read_bytes(f"{item.metadata_path}/RECORD", RECORD_LIMIT) or b""
+
+
+def _compare(
+    context: Context, path: str, claims: list[tuple[Distribution, Entry]]
+) -> Iterator[tuple[Distribution, RecordProblem]]:
+    """What each owner of ``path`` has to complain about."""
+    found = context.stat(path)
+    if found is None:
+        for item, entry in claims:
+            others = tuple(other.name for other, _ in claims if other is not item)
+            yield item, RecordProblem("missing", entry.path, others, expected_size=entry.size)
+        return
+    if len({entry.digest for _, entry in claims}) > 1:
+        matches = _who(context, path, found.st_size, claims)
+        for item, entry in claims:
+            others = tuple(other.name for other, _ in claims if other is not item)
+            yield item, RecordProblem("shared", entry.path, others, matches,
+                                      entry.size, found.st_size)  # fmt: skip
+        return
+    item, entry = claims[0]
+    wrong_size = entry.size is not None and entry.size != found.st_size
+    if wrong_size or (context.deep and entry.digest and not _has(context, path, entry.digest)):
+        for owner, own in claims:
+            yield owner, RecordProblem("altered", own.path, (), None, own.size, found.st_size)
+
+
+def _who(
+    context: Context, path: str, size: int, claims: list[tuple[Distribution, Entry]]
+) -> str | None:
+    """The owner whose file lies on disk: by size where that decides, else by hash."""
+    fitting = [(item, entry) for item, entry in claims if entry.size in (None, size)]
+    if len(fitting) == 1 and fitting[0][1].size is not None and not context.deep:
+        return fitting[0][0].name
+    if size > HASH_LIMIT and not context.deep:
+        return None
+    for item, entry in fitting:
+        if entry.digest and _has(context, path, entry.digest):
+            return item.name
+    return None
+
+
+def _has(context: Context, path: str, digest: str) -> bool:
+    """Whether the file has ``sha256=<urlsafe base64 without padding>``; unknown algorithms pass."""
+    algorithm, _, wanted = digest.partition("=")
+    if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
+        return True
+    state = hashlib.new(algorithm)
+    with open(context.path(path), "rb") as stream:  # noqa: PTH123 - a real path of ours
+        for piece in iter(lambda: stream.read(1 << 20), b""):
+            state.update(piece)
+    return base64.urlsafe_b64encode(state.digest()).rstrip(b"=").decode() == wanted
