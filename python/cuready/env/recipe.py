@@ -36,7 +36,7 @@ DEFAULT_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True)
 class GpuRule:
-    """What follows when a machine is of a kind. All conditions must hold; one not known does not."""
+    """What follows on a kind of machine. All conditions must hold; one not known does not."""
 
     capability: str | None = None
     driver_cuda: str | None = None
@@ -78,7 +78,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One environment. ``path`` is where it was read from, ``text`` its bytes as they stand there."""
+    """One environment. ``path`` is where it was read from, ``text`` what stands there."""
 
     name: str
     summary: str
@@ -237,7 +237,7 @@ def _proof(table: Mapping[str, Any]) -> Proof:
     )
 
 
-# --- what is wrong with a document -----------------------------------------------------------------
+# --- what is wrong with a document -------------------------------------------------------------
 
 
 def problems(document: Mapping[str, Any], text: str = "") -> Iterator[str]:
@@ -250,10 +250,10 @@ def problems(document: Mapping[str, Any], text: str = "") -> Iterator[str]:
     validator = Draft202012Validator(schema())
     errors = sorted(validator.iter_errors(document), key=lambda error: list(map(str, error.path)))
     for error in errors:
-        yield from _told(error, document, text)
+        yield from _told(error, text)
 
 
-def _told(error: Any, document: Mapping[str, Any], text: str) -> Iterator[str]:
+def _told(error: Any, text: str) -> Iterator[str]:
     where = [str(part) for part in error.absolute_path]
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", ()))
