@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 if sys.version_info >= (3, 11):
@@ -39,6 +38,8 @@ def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> Non
     A symbolic link is followed, so that a dotfile kept elsewhere stays a link. The file keeps its
     permissions unless ``mode`` is given. Raises OSError.
     """
+    import tempfile  # it brings shutil and random: a tenth of the start-up of every command
+
     target = path.resolve()
     if mode is None and target.exists():
         mode = target.stat().st_mode & 0o7777

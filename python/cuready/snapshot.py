@@ -485,8 +485,12 @@ class Snapshot:
         return {"schema_version": document.pop("schema_version"), **document}
 
     def dumps(self) -> str:
-        """The snapshot as a JSON document."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        """The snapshot as a JSON document, which any UTF-8 stream can take.
+
+        A path that is no UTF-8 has lone surrogates in its name; they are written as JSON escapes.
+        """
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
     @classmethod
     def from_dict(cls, document: Any) -> Snapshot:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cuready._util import one_line
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ["Answer", "call", "kill_all"]
 
@@ -39,6 +41,8 @@ class Answer:
 
 def call(job: str, argument: Any, *, limit_s: float) -> Answer:
     """Run ``job`` of :mod:`cuready.probe.child` in a process of its own, at most ``limit_s``."""
+    import subprocess  # not at the top: most machines need no child, and it costs a start
+
     command = [sys.executable, "-I", "-c", _START, json.dumps(_import_path()), job]
     try:
         child = subprocess.Popen(
@@ -95,6 +99,8 @@ def kill_all() -> None:
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
     """Kill the child's process group. One that hangs in the kernel is not waited for."""
+    import subprocess
+
     with _lock:
         _live.discard(child)
     if child.poll() is not None:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cuready._util import one_line
 from cuready.errors import IncompleteError, InputError
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ["Interpreter", "ask", "choose", "own"]
 
@@ -89,9 +91,10 @@ def choose(env: Mapping[str, str]) -> str | None:
             if os.path.isfile(os.path.join(prefix, name)):
                 return os.path.join(prefix, name)
     if is_tool:
-        return shutil.which("python", path=env.get("PATH")) or shutil.which(
-            "python3", path=env.get("PATH")
-        )
+        import shutil
+
+        found = (shutil.which(name, path=env.get("PATH")) for name in ("python", "python3"))
+        return next(filter(None, found), None)
     return None
 
 
@@ -138,6 +141,8 @@ def ask(python: str) -> Interpreter:
     Raises :class:`InputError` when it does not exist or is no Python, :class:`IncompleteError` when
     it does not answer within five seconds.
     """
+    import subprocess
+
     path = _executable(python)
     command = [path, "-I", "-S", "-c", _QUESTION]
     # A session of its own: what the interpreter may have started ends with it.
@@ -169,6 +174,8 @@ _HINT = "--python takes the path of a Python interpreter, such as .venv/bin/pyth
 
 
 def _executable(python: str) -> str:
+    import shutil
+
     if os.path.isdir(python):
         raise InputError(
             f"{python}: is a folder; read an environment's folder with --prefix", hint=_HINT
@@ -183,6 +190,8 @@ def _executable(python: str) -> str:
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
     """End the child's whole session without waiting for it longer than a moment."""
+    import subprocess
+
     if child.poll() is not None:
         return
     try:

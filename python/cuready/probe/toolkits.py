@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-import subprocess
 from collections.abc import Iterator
 
 from cuready.probe.context import Context, Facts
@@ -137,6 +136,8 @@ def _ask_nvcc(context: Context, nvcc: str) -> str | None:
     """Last resort, on this machine only: no file tells the version."""
     if context.rooted or context.prefix is not None:
         return None
+    import subprocess
+
     try:
         done = subprocess.run(
             [nvcc, "--version"], capture_output=True, text=True, timeout=NVCC_LIMIT_S, check=False
