@@ -52,7 +52,7 @@ def from_json(model: type[T], document: Any, path: str = "$") -> T:
     """
     if not isinstance(document, Mapping):
         raise CodecError(f"{path}: expected an object, got {type(document).__name__}")
-    hints = _hints(model)
+    hints = _hints(typing.cast("typing.Hashable", model))
     known, extra = {}, {}
     for key, item in document.items():
         if key in hints:

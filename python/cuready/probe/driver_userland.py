@@ -1,4 +1,4 @@
-"""The driver's libraries as the loader would find them, its packages, and the kernel's complaints."""
+"""The driver's libraries as the loader finds them, its packages, and the kernel's complaints."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _library(
 
 
 def read_packages(context: Context) -> Facts:
-    """The driver's packages as dpkg's, rpm's or pacman's database lists them; none of them is run."""
+    """The driver's packages, from the databases of dpkg, rpm or pacman; none of them is run."""
     if context.system != "Linux" or not pci.has_nvidia(context):
         raise Skip("no NVIDIA device")
     names = sorted({*_dpkg(context), *_rpm(context), *_pacman(context)})
@@ -181,7 +181,7 @@ _COMPLAINT = re.compile(
 
 
 def read_messages(context: Context) -> Facts:
-    """Xid lines and the module's reasons for refusing a GPU, from /dev/kmsg where we may read it."""
+    """Xid lines and the module's reasons for refusing a GPU, where /dev/kmsg may be read."""
     if context.system != "Linux" or not pci.has_nvidia(context):
         raise Skip("no NVIDIA device")
     lines = _kmsg(context)

@@ -1,4 +1,4 @@
-"""Compilers and headers that building an extension, or torch.compile, needs. None of them is run."""
+"""Compilers and headers that building an extension, or torch.compile, needs. None is run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _compiler(context: Context, variable: str, names: tuple[str, ...]) -> str | 
 
 
 def _gcc_version(context: Context) -> str | None:
-    """Of the gcc that ``$CC`` or PATH names, from file names: gcc-12, or lib/gcc/<triple>/12.2.0."""
+    """Of the gcc that ``$CC`` or PATH names, from file names: gcc-12, lib/gcc/<triple>/12.2.0."""
     path = _compiler(context, "CC", ("gcc",)) or context.which("gcc")
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""CUDA toolkits on disk: where each lies, who points at it, which version and host compiler bound."""
+"""CUDA toolkits on disk: where each lies, who points at it, its version and host compiler bound."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read(context: Context) -> Facts:
 
 
 def _candidates(context: Context) -> Iterator[tuple[str, str]]:
-    """``(folder, found by)``. A folder that a variable names is listed even when it is not there."""
+    """``(folder, found by)``. What a variable names is listed even when it is not there."""
     for variable in ("CUDA_HOME", "CUDA_PATH"):
         folder = context.env.get(variable, "").rstrip("/")
         if folder:
@@ -47,9 +47,8 @@ def _candidates(context: Context) -> Iterator[tuple[str, str]]:
         yield folder, "hpc_sdk"
     prefix = context.so_far.python.prefix
     if prefix and context.is_dir(f"{prefix}/conda-meta"):
-        if any(context.exists(f"{prefix}/{name}") for name in ("bin/nvcc", "include/cuda.h")):
-            yield prefix, "conda"
-        elif context.exists(f"{prefix}/targets/x86_64-linux/include/cuda.h"):
+        names = ("bin/nvcc", "include/cuda.h", "targets/x86_64-linux/include/cuda.h")
+        if any(context.exists(f"{prefix}/{name}") for name in names):
             yield prefix, "conda"
     for site in context.so_far.python.site_packages:
         for folder in context.glob(f"{_escape(site)}/nvidia/*"):

@@ -14,11 +14,42 @@ _PREFIXES = re.compile(
     r"|SLURM_.*GPU|SLURM_(?:JOB_ID|STEP_GPUS)|OMP_|MKL_|KMP_|CUREADY_|APPTAINER|SINGULARITY|WSL)"
 )
 _NAMES = frozenset(
-    "PATH PYTHONPATH PYTHONHOME PYTHONNOUSERSITE PYTHONUSERBASE PYTHONSAFEPATH PYTHONSTARTUP"
-    " VIRTUAL_ENV COMPUTE_PROFILE CC CXX NVCC_CCBIN LIBRARY_PATH CPATH MAX_JOBS container"
-    " KUBERNETES_SERVICE_HOST LSB_JOBID PBS_JOBID HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY"
-    " http_proxy https_proxy no_proxy all_proxy HF_HOME HF_ENDPOINT HF_HUB_OFFLINE XDG_CONFIG_HOME"
-    " SSL_CERT_FILE REQUESTS_CA_BUNDLE CUSTOM_CA_BUNDLE".split()
+    {
+        "PATH",
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "PYTHONNOUSERSITE",
+        "PYTHONUSERBASE",
+        "PYTHONSAFEPATH",
+        "PYTHONSTARTUP",
+        "VIRTUAL_ENV",
+        "COMPUTE_PROFILE",
+        "CC",
+        "CXX",
+        "NVCC_CCBIN",
+        "LIBRARY_PATH",
+        "CPATH",
+        "MAX_JOBS",
+        "container",
+        "KUBERNETES_SERVICE_HOST",
+        "LSB_JOBID",
+        "PBS_JOBID",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+        "all_proxy",
+        "HF_HOME",
+        "HF_ENDPOINT",
+        "HF_HUB_OFFLINE",
+        "XDG_CONFIG_HOME",
+        "SSL_CERT_FILE",
+        "REQUESTS_CA_BUNDLE",
+        "CUSTOM_CA_BUNDLE",
+    }
 )
 # Also what a misspelling of CUDA_VISIBLE_DEVICES looks like, so that a check can see it.
 _ANYWHERE = re.compile(r"CUDA|NVIDIA|NVCC|VIS[AI]B|DEVICE_ORDER", re.IGNORECASE)
