@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from packaging.utils import canonicalize_name
@@ -260,14 +260,14 @@ def system_command(platform: Platform, *arguments: str) -> str:
     return join(words)
 
 
-def system_install(platform: Platform, packages: dict[str, Sequence[str]]) -> str:
+def system_install(platform: Platform, packages: Mapping[str, Sequence[str]]) -> str:
     """Install ``packages`` (names for each package manager; ``apt``'s when one is missing)."""
     manager = system_manager(platform)
     names = packages.get(manager, packages["apt"])
     return system_command(platform, *_INSTALL[manager], *names)
 
 
-def driver_packages(branch: int, *, flavour: str = "open") -> dict[str, Sequence[str]]:
+def driver_packages(branch: int, *, flavour: str = "open") -> Mapping[str, Sequence[str]]:
     """The NVIDIA driver of ``branch`` for each package manager.
 
     Names: Ubuntu's nvidia-driver-NNN[-open]; RPM Fusion's akmod-nvidia[-NNNxx]; openSUSE's G06

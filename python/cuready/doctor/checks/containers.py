@@ -10,6 +10,7 @@ from cuready.snapshot import Snapshot
 
 GPUS_FLAG = "docker run --gpus all IMAGE"
 NOT_IN_CONTAINER = Skipped("not in a container")
+SHM = "/dev/shm"  # noqa: S108 - a mount point that is named, not a file that is made
 ENOUGH_SHM_BYTES = 512 * 1024 * 1024
 WSL_LIBRARIES = "/usr/lib/wsl/lib"
 
@@ -19,7 +20,7 @@ def _host_driver_visible(snapshot: Snapshot) -> bool:
     return bool(snapshot.driver.module_loaded and snapshot.driver.proc_version)
 
 
-@check("CTR01", needs=("container", "kernel_driver", "device_nodes"))
+@check("CTR01", needs=("container", "kernel-driver", "device-nodes"))
 def no_gpu_in_container(snapshot: Snapshot) -> Outcome:
     """The host has a driver, and the container was started without it."""
     if not snapshot.platform.container:
@@ -72,6 +73,7 @@ def toolkit_missing(snapshot: Snapshot) -> Outcome:
         system_command(platform, "nvidia-ctk", "runtime", "configure", "--runtime=docker"),
         system_command(platform, "systemctl", "restart", "docker"),
     )
+    commands: tuple[str, ...]
     if snap:
         cause = "docker is installed as a snap, which does not see the host's NVIDIA runtime."
         commands = (
@@ -105,7 +107,7 @@ def toolkit_missing(snapshot: Snapshot) -> Outcome:
     ]  # fmt: skip
 
 
-@check("CTR03", needs=("container", "driver_userland"))
+@check("CTR03", needs=("container", "driver-libraries"))
 def compute_capability_not_asked(snapshot: Snapshot) -> Outcome:
     """NVIDIA_DRIVER_CAPABILITIES leaves out `compute`, so libcuda is not handed in."""
     if not snapshot.platform.container:
@@ -136,7 +138,7 @@ def compute_capability_not_asked(snapshot: Snapshot) -> Outcome:
     ]
 
 
-@check("CTR04", needs=("container", "device_nodes"))
+@check("CTR04", needs=("container", "device-nodes"))
 def cgroup_lost(snapshot: Snapshot) -> Outcome:
     """The nodes are there and their mode allows it, and the kernel says EPERM: the device cgroup."""
     if not snapshot.platform.container:
@@ -171,7 +173,7 @@ def cgroup_lost(snapshot: Snapshot) -> Outcome:
     ]
 
 
-@check("CTR05", needs=("container", "device_nodes"))
+@check("CTR05", needs=("container", "device-nodes"))
 def uvm_not_passed(snapshot: Snapshot) -> Outcome:
     """The GPU's nodes were passed one by one, and /dev/nvidia-uvm was forgotten."""
     if not snapshot.platform.container:
@@ -203,7 +205,7 @@ def uvm_not_passed(snapshot: Snapshot) -> Outcome:
 
 @check("CTR06", needs=("container", "host"))
 def small_shm(snapshot: Snapshot) -> Outcome:
-    """/dev/shm of 64 MB: workers of a DataLoader and NCCL die with a bus error."""
+    """Shared memory of 64 MB: workers of a DataLoader and NCCL die with a bus error."""
     if not snapshot.platform.container:
         return NOT_IN_CONTAINER
     size = snapshot.platform.shm_bytes
@@ -215,9 +217,9 @@ def small_shm(snapshot: Snapshot) -> Outcome:
         catalogue.finding(
             "CTR06",
             severity=None if snapshot.python.torch is not None else Severity.INFO,
-            cause=f"/dev/shm has {size // (1024 * 1024)} MiB; DataLoader workers and NCCL share "
+            cause=f"{SHM} has {size // (1024 * 1024)} MiB; DataLoader workers and NCCL share "
             "memory through it.",
-            evidence=(Evidence("/dev/shm", f"{size} bytes"),),
+            evidence=(Evidence(SHM, f"{size} bytes"),),
             fix=(Fix(("docker run --shm-size=8g --gpus all IMAGE",), "or --ipc=host"),),
         )
     ]
@@ -265,7 +267,7 @@ def wsl_without_driver(snapshot: Snapshot) -> Outcome:
     ]
 
 
-@check("WSL02", needs=("host", "driver_userland"))
+@check("WSL02", needs=("host", "driver-libraries"))
 def linux_driver_in_wsl(snapshot: Snapshot) -> Outcome:
     """Inside WSL another libcuda or libnvidia-ml comes before that of Windows."""
     platform = snapshot.platform

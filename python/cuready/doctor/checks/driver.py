@@ -36,7 +36,7 @@ def _names(gpus: tuple[PciGpu, ...], snapshot: Snapshot) -> str:
     return ", ".join(facts.gpu_name(gpu, snapshot) for gpu in gpus)
 
 
-@check("DRV01", needs=("pci", "kernel_driver"))
+@check("DRV01", needs=("pci", "kernel-driver"))
 def module_not_loaded(snapshot: Snapshot) -> Outcome:
     """An NVIDIA GPU, and no nvidia module in the kernel."""
     if (skipped := _on_bus(snapshot)) is not None:
@@ -98,7 +98,7 @@ def _rebuild(snapshot: Snapshot) -> Fix:
     )
 
 
-@check("DRV02", needs=("kernel_driver", "driver_userland"))
+@check("DRV02", needs=("kernel-driver", "driver-libraries"))
 def library_mismatch(snapshot: Snapshot) -> Outcome:
     """The loaded module and the driver's libraries are of two versions."""
     loaded = facts.version(snapshot.driver.version)
@@ -148,7 +148,7 @@ def library_mismatch(snapshot: Snapshot) -> Outcome:
     ]
 
 
-@check("DRV03", needs=("pci", "kernel_driver", "module_files", "secure_boot"))
+@check("DRV03", needs=("pci", "kernel-driver", "module-files", "host"))
 def rejected_by_secure_boot(snapshot: Snapshot) -> Outcome:
     """Secure Boot is on, the module is there, and it is not loaded: unsigned, or an unknown key."""
     if (skipped := _on_bus(snapshot)) is not None:
@@ -258,7 +258,7 @@ def _judgeable(snapshot: Snapshot) -> Outcome | None:
     return None
 
 
-@check("DRV05", needs=("pci", "kernel_driver"))
+@check("DRV05", needs=("pci", "kernel-driver"))
 def proprietary_on_blackwell(snapshot: Snapshot) -> Outcome:
     """Blackwell and newer, and Grace Hopper, work with the open kernel modules only."""
     if (skipped := _judgeable(snapshot)) is not None:
@@ -283,7 +283,7 @@ def proprietary_on_blackwell(snapshot: Snapshot) -> Outcome:
     ]
 
 
-@check("DRV06", needs=("pci", "kernel_driver"))
+@check("DRV06", needs=("pci", "kernel-driver"))
 def open_on_old_gpu(snapshot: Snapshot) -> Outcome:
     """The open kernel modules need the GSP of Turing and newer."""
     if (skipped := _judgeable(snapshot)) is not None:
@@ -319,7 +319,7 @@ def _flavour_evidence(snapshot: Snapshot, gpu: PciGpu) -> list[Evidence]:
     ]
 
 
-@check("DRV07", needs=("pci", "kernel_driver"))
+@check("DRV07", needs=("pci", "kernel-driver"))
 def branch_without_gpu(snapshot: Snapshot) -> Outcome:
     """The driver's branch no longer, or not yet, supports the GPU."""
     if (skipped := _judgeable(snapshot)) is not None:

@@ -30,7 +30,7 @@ def _reachable(snapshot: Snapshot) -> Outcome | None:
     return None
 
 
-@check("DRV08", needs=("kernel_driver", "device_nodes"))
+@check("DRV08", needs=("kernel-driver", "device-nodes"))
 def uvm_missing(snapshot: Snapshot) -> Outcome:
     """nvidia_uvm is not loaded, has no device node, or is wedged after a suspend."""
     if (skipped := _reachable(snapshot)) is not None:
@@ -83,7 +83,7 @@ def uvm_missing(snapshot: Snapshot) -> Outcome:
     ]
 
 
-@check("DRV09", needs=("kernel_driver", "device_nodes"))
+@check("DRV09", needs=("kernel-driver", "device-nodes"))
 def nodes_not_usable(snapshot: Snapshot) -> Outcome:
     """The device nodes are missing on the host, or this user may not open them."""
     if (skipped := _reachable(snapshot)) is not None:
@@ -163,7 +163,7 @@ def _fewer_nodes_than_gpus(snapshot: Snapshot) -> Outcome:
     ]
 
 
-@check("DRV10", needs=("kernel_driver",))
+@check("DRV10", needs=("kernel-driver",))
 def fabric_manager(snapshot: Snapshot) -> Outcome:
     """NVSwitch machines start CUDA only when Fabric Manager of the driver's version runs."""
     driver, platform = snapshot.driver, snapshot.platform
@@ -208,7 +208,7 @@ def fabric_manager(snapshot: Snapshot) -> Outcome:
     ]  # fmt: skip
 
 
-@check("DRV13", needs=("driver_userland",))
+@check("DRV13", needs=("driver-libraries",))
 def compat_libcuda(snapshot: Snapshot) -> Outcome:
     """A forward-compatibility libcuda wins where it cannot work."""
     found = facts.library(snapshot, "libcuda.so.1")
@@ -278,7 +278,7 @@ def _off_the_path(snapshot: Snapshot, folder: str, rule: str) -> Fix:
     )
 
 
-@check("DRV14", needs=("driver_userland",))
+@check("DRV14", needs=("driver-libraries",))
 def stub_libcuda(snapshot: Snapshot) -> Outcome:
     """The toolkit's link-time stub of libcuda is what programs load."""
     found = facts.library(snapshot, "libcuda.so.1")

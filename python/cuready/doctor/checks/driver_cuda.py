@@ -24,7 +24,7 @@ from cuready.doctor.registry import Outcome, Skipped, Unknown, check
 from cuready.snapshot import Snapshot
 
 
-@check("DRV11", needs=("kernel_driver", "distributions"), systems=("Linux", "Windows"))
+@check("DRV11", needs=("kernel-driver", "distributions"), systems=("Linux", "Windows"))
 def driver_too_old(snapshot: Snapshot) -> Outcome:
     """A package was built for a CUDA major that this driver does not reach."""
     needed = facts.cuda_packages(snapshot)
@@ -91,7 +91,7 @@ def _fixes(snapshot: Snapshot, failing: list[str], cuda: Version) -> Iterator[Fi
         )
 
 
-@check("DRV12", needs=("kernel_driver", "distributions"))
+@check("DRV12", needs=("kernel-driver", "distributions"))
 def ptx_too_new(snapshot: Snapshot) -> Outcome:
     """The GPU is served by PTX only, and the driver is older than the toolkit that made it."""
     cuda, torch = facts.torch_cuda(snapshot), snapshot.python.torch

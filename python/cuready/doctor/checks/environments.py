@@ -27,7 +27,7 @@ def _below(path: str | None, folder: str | None) -> bool:
     return path == folder or path.startswith(folder + "/")
 
 
-@check("PY07", needs=("distributions", "conda_meta"))
+@check("PY07", needs=("distributions", "conda"))
 def pip_over_conda(snapshot: Snapshot) -> Outcome:
     """One torch from conda and one from pip in the same environment."""
     conda = [item for item in snapshot.python.conda_packages if item.name in CONDA_TORCH]
@@ -65,7 +65,7 @@ def pip_over_conda(snapshot: Snapshot) -> Outcome:
     ]
 
 
-@check("PY08", needs=("origins",), systems=())
+@check("PY08", needs=("modules",), systems=())
 def from_user_site(snapshot: Snapshot) -> Outcome:
     """A copy in ~/.local or on PYTHONPATH comes before that of the environment."""
     python = snapshot.python
@@ -106,7 +106,7 @@ def _leaked(origin: ModuleOrigin, where: str, fix: tuple[Fix, ...]) -> Finding:
     )
 
 
-@check("PY09", needs=("origins",), systems=())
+@check("PY09", needs=("modules",), systems=())
 def shadowed_by_working_folder(snapshot: Snapshot) -> Outcome:
     """A file or folder in the working folder has the framework's name."""
     cwd, python = snapshot.scope.cwd, snapshot.python

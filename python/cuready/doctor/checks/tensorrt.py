@@ -167,7 +167,7 @@ def _families(snapshot: Snapshot) -> set[int]:
     return {m for n, _ in _tensorrt(snapshot) if (m := facts.cuda_family(n)) is not None}
 
 
-@check("TRT04", needs=("distributions", "kernel_driver"), systems=("Linux", "Windows"))
+@check("TRT04", needs=("distributions", "kernel-driver"), systems=("Linux", "Windows"))
 def tensorrt_for_newer_cuda(snapshot: Snapshot) -> Outcome:
     """TensorRT for CUDA 13 on a driver that does not reach CUDA 13."""
     families = _families(snapshot)

@@ -205,7 +205,7 @@ def _conda_torch(snapshot: Snapshot) -> CondaPackage | None:
     return next((p for p in packages if p.name in ("pytorch", "libtorch", "pytorch-cpu")), None)
 
 
-@check("PY05", needs=("conda_meta", "torch"))
+@check("PY05", needs=("conda", "torch"))
 def conda_chose_cpu(snapshot: Snapshot) -> Outcome:
     """The solver saw no `__cuda` and took the CPU build."""
     package = _conda_torch(snapshot)
@@ -231,7 +231,7 @@ def conda_chose_cpu(snapshot: Snapshot) -> Outcome:
     return [_cpu_finding(snapshot, "PY05", cause, evidence, fix)]
 
 
-@check("PY06", needs=("conda_meta",))
+@check("PY06", needs=("conda",))
 def dead_conda_channel(snapshot: Snapshot) -> Outcome:
     """Packages of the `pytorch` conda channel, which ended with 2.5.1."""
     packages = snapshot.python.conda_packages
