@@ -104,6 +104,47 @@ def list_(use: Use | None, pasted: bool, output_format: str) -> None:
         _common.warn(warning)
 
 
+@mirror.command()
+@click.argument("names", nargs=-1)
+@click.option(
+    "--for",
+    "uses",
+    type=click.Choice(catalogues.USES),
+    multiple=True,
+    help="What to ask for; several are allowed.  [default: conda, pypi]",
+)
+@click.option("--channel", default="conda-forge", show_default=True, help="The conda channel.")
+@click.option("--tag", default="cu130", show_default=True, help="The build of PyTorch's wheels.")
+@_common.format_option()
+def test(
+    names: tuple[str, ...], uses: tuple[Use, ...], channel: str, tag: str, output_format: str
+) -> int:
+    """Ask mirrors for real metadata and a piece of a real package; rank those that are right.
+
+    Asks every mirror of the catalogue, or NAMES. Ends with 1 when none answers for some use.
+    """
+    from cuready.mirrors import choose
+    from cuready.mirrors.net.ranking_view import LiveTable, ranking_lines
+
+    known = catalogues.load()
+    asked = [known.get(name) for name in names] or list(known.mirrors)
+    rankings = {}
+    for use in uses or ("conda", "pypi"):
+        if not choose.candidates(use, asked, channel=channel, tag=tag):
+            raise InputError(f"{catalogues.names(asked)}: none carries {use}")
+        with LiveTable() as table:
+            rankings[use] = choose.measure(use, asked, channel=channel, tag=tag, on_update=table)
+        if output_format == "text":
+            click.echo(f"{use}:")
+            for line in ranking_lines(rankings[use]):
+                click.echo(f"  {line}")
+    if output_format == "json":
+        body = {use: ranking.to_dict() for use, ranking in rankings.items()}
+        _common.emit_json(_common.document({"uses": body}))
+    answered = all(ranking.first is not None for ranking in rankings.values())
+    return _common.EXIT_OK if answered else _common.EXIT_FAILED
+
+
 def _stale_warnings(mirrors: Sequence[Mirror], today: datetime.date) -> list[str]:
     stale = sorted((item for item in mirrors if item.is_stale(today)), key=lambda item: item.as_of)
     if not stale:
@@ -127,10 +168,8 @@ def _mirror_rows(mirrors: Sequence[Mirror]) -> list[list[str]]:
         torch = item.torch.layout if item.torch else "-"
         fate = ", ".join([item.failure_domain, *item.falls_back_to][:3])
         more = "…" if len(item.falls_back_to) > 2 else ""
-        rows.append(
-            [item.name, conda, "yes" if item.pypi else "-", torch, fate + more, str(item.as_of)]
-            + [item.title]
-        )
+        pypi, as_of = "yes" if item.pypi else "-", str(item.as_of)
+        rows.append([item.name, conda, pypi, torch, fate + more, as_of, item.title])
     return rows
 
 
@@ -336,7 +375,7 @@ def _print_plans(plans: Sequence[Plan], run: _Run, operation: Operation | None) 
         if run.dry_run:
             click.echo(plan.diff(), nl=False)
         else:
-            verb = "unchanged" if not plan.changes else "removed" if plan.after is None else "wrote"
+            verb = _verb(plan, restored=run.command.startswith("restore ("))
             source = run.mirrors.get(plan.tool)
             click.echo(f"{verb:9}  {plan.path}{f'  ({source.name})' if source else ''}")
     if not any(plan.changes for plan in plans):
@@ -345,6 +384,14 @@ def _print_plans(plans: Sequence[Plan], run: _Run, operation: Operation | None) 
         click.echo("undo with `cuready mirror restore`")
     for warning in run.warnings:
         _common.warn(warning)
+
+
+def _verb(plan: Plan, *, restored: bool) -> str:
+    if not plan.changes:
+        return "unchanged"
+    if plan.after is None:
+        return "removed"
+    return "restored" if restored else "wrote"
 
 
 def _plans_document(
@@ -429,7 +476,14 @@ def _choose(
 
 
 def _fastest(uses: Iterable[Use], known: Catalogue) -> dict[Use, Mirror]:
-    raise NotImplementedError
+    from cuready.mirrors import choose
+    from cuready.mirrors.net.ranking_view import LiveTable
+
+    best = {}
+    for use in sorted(uses):
+        with LiveTable() as table:
+            best[use] = choose.fastest(use, known, on_update=table)
+    return best
 
 
 # --- show and lint ------------------------------------------------------------------------------

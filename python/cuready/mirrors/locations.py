@@ -43,6 +43,8 @@ class Machine:
         active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
         if prefix is None and active:
             prefix = Path(active)
+        if prefix is not None:
+            prefix = Path.cwd() / prefix.expanduser()
         return cls(Path.home(), dict(os.environ), sys.platform, prefix=prefix, folder=Path.cwd())
 
     @property

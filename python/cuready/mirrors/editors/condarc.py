@@ -186,9 +186,12 @@ class _Editor:
     def use_for_names(self, mirror: Mirror, conda: CondaUse) -> None:
         """``custom_channels`` for each channel that is given by its name."""
         given = [entry for _, entry in self.channels() if not urls.is_url(entry)]
-        named = [name for name in given if name not in SPECIAL]
+        several = self.data.get("custom_multichannels") or {}
+        named = [name for name in given if name not in SPECIAL and name not in several]
         for name in dict.fromkeys(["conda-forge", *named, *self.custom()]):
             base, current = conda.channel_base(name), self.custom().get(name)
+            if base is None and isinstance(current, str) and not self.is_known(current):
+                continue  # a channel of one's own
             if base is None:
                 source = urls.redact(current if isinstance(current, str) else OFFICIAL_ALIAS)
                 self.notes.append(

@@ -87,7 +87,8 @@ def set_option(body: str, section: str, key: str, value: str, newline: str = "\n
     found, headers = _scan(body)
     place = next((o for o in found if (o.section, o.key) == (section, key)), None)
     if place is not None:
-        gap = " " if place.value_start and body[place.value_start - 1] in "=:" else ""
+        empty = not place.value.split("\n", 1)[0]  # nothing on the first line: make room
+        gap = " " if empty and body[place.value_start - 1] in "=:" else ""
         new = splice(body, place.value_start, place.value_end, gap + value)
     else:
         line = f"{key}{_delimiter(body, found)}{value}"
@@ -124,12 +125,11 @@ def _insert(body: str, header: _Header | None, section: str, line: str, newline:
 
 def _delimiter(body: str, found: list[Option]) -> str:
     """The file's own way of writing ``key = value``."""
-    if not found:
-        return " = "
-    first = found[0]
-    head = re.match(r"[^=:]*?(\s*[=:][ \t]*)", body[first.start : first.end])
-    written = head.group(1) if head else " = "
-    return written if written.strip() and "\n" not in written else " = "
+    for option in found:
+        head = re.match(r"[^=:]*?([ \t]*[=:][ \t]*)\S", body[option.start : option.value_start + 1])
+        if head:
+            return head.group(1)
+    return " = "
 
 
 def _scan(body: str) -> tuple[list[Option], list[_Header]]:

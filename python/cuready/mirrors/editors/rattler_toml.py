@@ -100,7 +100,9 @@ def _add(body: str, key: str, target: str, newline: str) -> str:
 
 def _put_first(body: str, key: str, target: str, catalogue: Catalogue, newline: str) -> str:
     entries = parse(body)["mirrors"][key]
-    if entries and urls.same(entries[0], target):
+    if not entries:
+        return toml_edit.set_value(body, ("mirrors", key), [target, key])
+    if urls.same(entries[0], target):
         return body
     for index in reversed(range(len(entries))):  # not twice in one list
         if urls.same(entries[index], target):

@@ -168,12 +168,37 @@ def _span(body: str, path: Path) -> tuple[int, int]:
         holder = _get(document, path[:-1])
         holder[path[-1]] = _MARKER
         marked = tomlkit.dumps(document)
-    except (tomlkit.exceptions.TOMLKitError, KeyError, IndexError, TypeError) as error:
-        raise _hopeless(1) from error
+    except (tomlkit.exceptions.TOMLKitError, KeyError, IndexError, TypeError):
+        return _span_by_trial(body, path)
     before, found, after = marked.partition(f'"{_MARKER}"')
-    if not (found and body.startswith(before) and body.endswith(after)):
-        raise _hopeless(1)
-    return len(before), len(body) - len(after)
+    if found and body.startswith(before) and body.endswith(after):
+        return len(before), len(body) - len(after)
+    return _span_by_trial(body, path)
+
+
+def _span_by_trial(body: str, path: Path) -> tuple[int, int]:
+    """The same where tomlkit moves things: ``[[index]]`` tables with another table in between.
+
+    Each place that spells the value is tried; the right one is where a marker changes only ``path``.
+    """
+    expected = load(body)
+    value = _get(expected, path)
+    _assign(expected, path, _MARKER)
+    if isinstance(value, bool):
+        spelled = [str(value).lower()]
+    elif isinstance(value, str):
+        spelled = [f'"{value}"', f"'{value}'", quote(value)]
+    else:
+        spelled = [str(value)] if isinstance(value, (int, float)) else []
+    for text in spelled:
+        for place in re.finditer(re.escape(text), body):
+            try:
+                marked = load(splice(body, place.start(), place.end(), f'"{_MARKER}"'))
+            except ConfigSyntaxError:
+                continue
+            if marked == expected:
+                return place.span()
+    raise _hopeless(1)
 
 
 def _line_start(body: str, index: int) -> int:
@@ -215,7 +240,7 @@ def _behind_header(body: str, parts: list[str], pair: str, newline: str) -> Iter
     for header in re.finditer(rf"^[ \t]*\[\s*{name}\s*\][^\r\n]*", body, re.MULTILINE):
         yield splice(body, header.end(), header.end(), newline + pair)
     for empty in re.finditer(rf"{name}\s*=\s*\{{\s*\}}", body):
-        yield splice(body, empty.end() - 1, empty.end(), f"{pair} }}")
+        yield splice(body, empty.end() - 1, empty.end(), f"{pair}}}")
 
 
 def _cut_lines(body: str, start: int, end: int) -> str:
@@ -266,6 +291,7 @@ def _cut_table(body: str, path: Path, table: Mapping[str, Any]) -> Iterable[str]
         cut = _cut_lines(body, headers[-1].start(), last)
         yield _joined(cut, headers[-1].start())
         yield cut
+    yield _cut_lines(body, first, last)  # `table.key = value` lines
     opening = body.rfind("{", 0, first)
     closing = body.find("}", last) + 1
     if opening >= 0 and closing:

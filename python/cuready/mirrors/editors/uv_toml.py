@@ -112,8 +112,10 @@ def _has_tables(body: str) -> bool:
 
 def _notes(data: dict[str, Any]) -> list[str]:
     notes = [f"{key} left alone" for key in ("extra-index-url", "no-index") if data.get(key)]
-    others = [item["url"] for item in data.get("index", []) if item.get("default") is not True]
-    return notes + [f"index {urls.redact(url)} is asked before the default one" for url in others]
+    for item in data.get("index", []):
+        if item.get("default") is not True and item.get("explicit") is not True:
+            notes.append(f"index {urls.redact(item['url'])} is asked before the default one")
+    return notes
 
 
 def _get(data: Any, path: Path) -> Any:

@@ -105,7 +105,7 @@ def insert_pair(body: str, path: Path, key: str, value: Value, newline: str = "\
     if isinstance(node, yaml.ScalarNode):
         new = _fill_empty(body, path, key, plain, newline)
     elif _is_flow(node):
-        new = _insert_flow(body, node, _flow_pair(key, plain))
+        new = _insert_flow(body, node, _flow_pair(key, plain, _key_quote(node)))
     elif path == ():
         indent = " " * node.start_mark.column
         new = _append_key(body, node, _block_pair(key, plain, indent, newline), newline)
@@ -260,13 +260,21 @@ def _block_pair(key: str, value: Value, indent: str, newline: str) -> str:
     return newline.join([head, *below])
 
 
-def _flow_pair(key: str, value: Value) -> str:
+def _flow_pair(key: str, value: Value, quote: str | None = None) -> str:
+    """``key: value`` on one line; with ``quote`` all is quoted, for a file that is JSON."""
     if isinstance(value, str):
-        return f"{_scalar(key)}: {_scalar(value)}"
+        return f"{_scalar(key, quote)}: {_scalar(value, quote)}"
     if isinstance(value, Mapping):
-        inner = ", ".join(_flow_pair(name, item) for name, item in value.items())
-        return f"{_scalar(key)}: {{{inner}}}"
-    return f"{_scalar(key)}: [{', '.join(map(_scalar, value))}]"
+        inner = ", ".join(_flow_pair(name, item, quote) for name, item in value.items())
+        return f"{_scalar(key, quote)}: {{{inner}}}"
+    items = ", ".join(_scalar(item, quote) for item in value)
+    return f"{_scalar(key, quote)}: [{items}]"
+
+
+def _key_quote(node: yaml.Node) -> str | None:
+    """The quotes of the mapping's own keys."""
+    keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+    return '"' if keys and all(getattr(key, "style", None) == '"' for key in keys) else None
 
 
 def _fill_empty(body: str, path: Path, key: str, value: Value, newline: str) -> str:
