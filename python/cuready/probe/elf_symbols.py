@@ -116,8 +116,11 @@ class References(_Table):
     def relocated(self) -> array[int]:
         """Symbol index of every relocation with a symbol, in the loader's order, data first."""
         found: array[int] = array("I")
-        for address, size, skip, wide_addend in self._tables():
-            found.extend(self._indexes(self.file.at(address, size), skip, wide_addend))
+        for address, size, skip, addend in self._tables():
+            step = (24 if addend else 16) if self.wide else (12 if addend else 8)
+            if skip * step < size:  # the relative ones come first and name no symbol
+                data = self.file.at(address + skip * step, size - skip * step)
+                found.extend(self._indexes(data, addend))
         return found
 
     def _tables(self) -> list[tuple[int, int, int, bool]]:
@@ -135,21 +138,27 @@ class References(_Table):
             found.append((address, size, 0, tag(e.DT_PLTREL) == e.DT_RELA))
         return found
 
-    def _indexes(self, data: bytes, skip: int, addend: bool) -> array[int]:
+    def _indexes(self, data: bytes, addend: bool) -> array[int]:
         if self.wide:
             # r_offset, r_info (symbol in the high half), r_addend: six 32-bit words, or four.
             stride = 6 if addend else 4
             words = memoryview(_words(data, "I", self.order))
-            first = (3 if self.order == "<" else 2) + skip * stride
+            first = 3 if self.order == "<" else 2
             return array("I", words[first::stride].tolist())
         stride = 3 if addend else 2
         words = memoryview(_words(data, "I", self.order))
-        return array("I", [info >> 8 for info in words[1 + skip * stride :: stride].tolist()])
+        return array("I", [info >> 8 for info in words[1::stride].tolist()])
 
     @cached_property
     def undefined(self) -> dict[int, Wanted]:
-        """Symbol index → what is wanted, for every undefined symbol that a relocation names."""
-        wanted = set(self.relocated)
+        """Symbol index → what is wanted, for every undefined symbol that a relocation may name.
+
+        Linkers put undefined symbols before those of the hash table, so the table's first index
+        bounds them; a library has a hundred thousand relocations and far fewer of these. Where it
+        says nothing, the relocations are asked. :attr:`relocated` decides in the end.
+        """
+        bound = self._first_hashed()
+        wanted = set(range(1, bound)) if bound > 1 else set(self.relocated)
         wanted.discard(0)
         if not wanted:
             return {}
@@ -176,9 +185,12 @@ class References(_Table):
             )
         return found
 
-    def first(self, indexes: set[int]) -> int | None:
-        """Which of ``indexes`` the loader meets first."""
-        return next((index for index in self.relocated if index in indexes), None)
+    def _first_hashed(self) -> int:
+        """``symoffset`` of DT_GNU_HASH, 0 without one. A table of no symbols says 1."""
+        address = self.file.tag(e.DT_GNU_HASH)
+        if address is None:
+            return 0
+        return int(struct.unpack(self.order + "IIII", self.file.at(address, 16))[1])
 
 
 class Provider(_Table):

@@ -114,9 +114,7 @@ def _skip_padding(file: ElfFile, place: int, end: int) -> int:
     return place + ((len(data) - len(rest)) & ~7 or 8)
 
 
-def _walk_container(
-    file: ElfFile, place: int, end: int, found: set[tuple[int, int, int]]
-) -> int:
+def _walk_container(file: ElfFile, place: int, end: int, found: set[tuple[int, int, int]]) -> int:
     count = 0
     while place + _ENTRY.size <= end:
         kind, _, header, size, number, flags, plain = _ENTRY.unpack(file.read(place, _ENTRY.size))

@@ -27,7 +27,8 @@ RECORD_LIMIT = 16 << 20  # torch's is 1.5 MB
 HASH_LIMIT = 256 << 20  # bytes of one file that a default run may hash to tell two owners apart
 _CHECKED = re.compile(
     r"^(?:torch|triton|nvidia|cuda|cupy|jax|tensorflow|onnxruntime|ort[-_]|tensorrt|opencv|vllm"
-    r"|flash|xformers|bitsandbytes|faiss|numpy$|cudf|rmm|cuml|deepspeed|libcu|librmm)", re.IGNORECASE
+    r"|flash|xformers|bitsandbytes|faiss|numpy$|cudf|rmm|cuml|deepspeed|libcu|librmm)",
+    re.IGNORECASE,
 )
 _PAYLOAD = re.compile(
     rb'^([^,"\r\n]*\.(?:so|pyd|dll)(?:\.[0-9.]+)?),([^,\r\n]*),([0-9]*)\r?$', re.MULTILINE

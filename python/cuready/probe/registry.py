@@ -72,6 +72,12 @@ READERS: tuple[Reader, ...] = (
     Reader("modules", "modules:read", after=("python",)),
     Reader("torch", "torch_build:read", limit_s=5.0, after=("modules",)),
     Reader("conda", "conda_env:read", limit_s=5.0, after=("python",)),
+    # what the loader and the GPU will make of it
+    Reader("records", "records:read", limit_s=5.0, after=("distributions",)),
+    Reader(
+        "libraries", "libraries:read", limit_s=7.0, after=("distributions", "modules", "records")
+    ),
+    Reader("gpu-code", "gpu_code:read", limit_s=5.0, after=("distributions", "modules")),
     Reader("kernelspecs", "project:read_kernelspecs", after=("python",)),
     Reader("installers", "installers:read_available", after=("python",)),
     Reader("config", "installers:read_config", after=("python",)),

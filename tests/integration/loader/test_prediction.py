@@ -14,7 +14,9 @@ from .workshop import Workshop, predicted, really
 def test_prediction_equals_what_the_loader_says(name: str, tmp_path: Path) -> None:
     case = SCENARIOS[name](Workshop(tmp_path))
     answer = really(case)
-    assert (answer is None) == (name in HEALTHY), f"the environment is not what it should be: {answer}"
+    assert (answer is None) == (name in HEALTHY), (
+        f"the environment is not what it should be: {answer}"
+    )
     assert predicted(case) == answer
 
 

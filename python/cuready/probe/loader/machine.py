@@ -171,4 +171,3 @@ def _legacy_subdirs(machine: str) -> tuple[str, ...]:
         chosen = [n for i, n in enumerate(names) if bits >> (len(names) - 1 - i) & 1]
         found.append("/".join(chosen) + "/")
     return tuple(dict.fromkeys(found))
-

@@ -88,7 +88,9 @@ class Process:
                        origin=posixpath.dirname(real))  # fmt: skip
         self.main = main
         self.maps = [main, rtld]
-        preloaded = [item for name, where in self._preloads() if (item := self._preload(name, where))]
+        preloaded = [
+            item for name, where in self._preloads() if (item := self._preload(name, where))
+        ]
         failures = self._map_dependencies(main, preloaded, kind="library")
         self.scope = main.searchlist or [main]
         shown = self.executable
@@ -156,7 +158,9 @@ class Process:
                 return other
         self._openable(item)
         if len(self.maps) >= _MAX_OBJECTS:
-            raise LoadFailure(f"{name}: more than {_MAX_OBJECTS} objects", kind="damaged", name=name)
+            raise LoadFailure(
+                f"{name}: more than {_MAX_OBJECTS} objects", kind="damaged", name=name
+            )
         item.origin = posixpath.dirname(self._absolute(found.name)) or "/"
         if self.with_shadows and "/" not in name:
             item.shadows = self.search.shadowed(name, loader, self.main, found)
@@ -239,7 +243,9 @@ class Process:
 
     # --- dlopen ------------------------------------------------------------------------------------
 
-    def dlopen(self, name: str, *, caller: LinkMap | None = None, to_global: bool = False) -> Opened:
+    def dlopen(
+        self, name: str, *, caller: LinkMap | None = None, to_global: bool = False
+    ) -> Opened:
         """What ``dlopen(name, RTLD_NOW)`` does here; ``to_global`` adds RTLD_GLOBAL.
 
         ``caller`` is the object that calls it: its RPATH and RUNPATH count when ``name`` has no
@@ -270,6 +276,13 @@ class Process:
             self._settle(new)
             self._globalise(top, to_global)
         return Opened(name, top, tuple(failures), new)
+
+    def probe(self, name: str, *, caller: LinkMap | None = None) -> Opened:
+        """:meth:`dlopen` in a process of its own that stands where this one stands now."""
+        maps, scope = list(self.maps), self.scope
+        opened = self.dlopen(name, caller=caller)
+        self.maps, self.scope = maps, scope
+        return opened
 
     def _link(self, top: LinkMap) -> list[LoadFailure]:
         """Symbol versions, then relocations, in the loader's order."""

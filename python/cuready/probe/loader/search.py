@@ -233,7 +233,9 @@ class Search:
     def _head(self, path: str, name: str, state: _State) -> bytes | None:
         """The first 64 bytes; None, with errno set, when the file cannot be opened."""
         try:
-            descriptor = os.open(self.context.path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = os.open(
+                self.context.path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            )
         except OSError as error:
             state.errno = error.errno or errno.ENOENT
             return None
