@@ -103,7 +103,7 @@ class Context:
                 break
             try:
                 target = os.readlink(self.root + "/" + "/".join(done))
-            except OSError:
+            except (OSError, ValueError):  # no link, not there, or a name with a null byte in it
                 continue
             links += 1
             if links > MAX_LINKS:
@@ -168,8 +168,8 @@ class Context:
         Raises PermissionError, and OSError when reading fails half way (a dying disk). A FIFO or
         device is not opened: it would block.
         """
-        real = self.path(path)
         try:
+            real = self.path(path)
             descriptor = os.open(real, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _O_BINARY)
         except PermissionError:
             raise
