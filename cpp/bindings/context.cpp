@@ -32,6 +32,7 @@ PyObject* raw(PyObject* self, PyObject* const* arguments, Py_ssize_t count, PyOb
   PyContext* context = context_of(self);
   if (context == nullptr) return nullptr;
   try {
+    PyContext::Entered const entered(*context);
     return (context->*Method)(arguments, count, names);
   } catch (...) {
     return raise_current();
@@ -71,6 +72,17 @@ PyContext::PyContext(std::shared_ptr<Engine> engine, std::shared_ptr<ExecutionCo
   }
   given_.reserve(names_.size());
   run_slots_.resize(names_.size());
+}
+
+PyContext::Entered::Entered(PyContext& context) : context_(context) {
+  if (context_.entered_) {
+    ErrorDetail detail;
+    detail.operation = "ExecutionContext";
+    detail.message = "another thread is in a call of this context";
+    detail.hint = "give each thread a context of its own, or share a ContextPool";
+    throw ContextBusy(std::move(detail));
+  }
+  context_.entered_ = true;
 }
 
 PyContext::~PyContext() {

@@ -44,6 +44,18 @@ class PyContext {
   StreamRef stream_ref() const { return stream_ref_; }
   GilPolicy& gil() { return gil_; }
 
+  /// Held during each call, since a call may give up the GIL half-way. Throws ContextBusy.
+  class Entered {
+   public:
+    explicit Entered(PyContext& context);
+    ~Entered() { context_.entered_ = false; }
+    Entered(Entered const&) = delete;
+    Entered& operator=(Entered const&) = delete;
+
+   private:
+    PyContext& context_;
+  };
+
   /// The raw methods; see the docstrings in context.cpp.
   PyObject* bind(PyObject* const* arguments, Py_ssize_t count, PyObject* names);
   PyObject* enqueue(PyObject* const* arguments, Py_ssize_t count, PyObject* names);

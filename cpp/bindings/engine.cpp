@@ -235,8 +235,10 @@ void bind_engine_class(py::module_& module) {
       });
 }
 
-LoadOptions load_options(py::object const& weight_budget, std::string const& reader) {
+LoadOptions load_options(py::object const& weight_budget, std::string const& reader,
+                         bool check_version) {
   LoadOptions options;
+  options.check_version = check_version;
   if (!weight_budget.is_none()) {
     bool const automatic = py::isinstance<py::str>(weight_budget);
     options.weight_budget = automatic ? -2 : py::cast<std::int64_t>(weight_budget);
@@ -255,8 +257,8 @@ LoadOptions load_options(py::object const& weight_budget, std::string const& rea
 }
 
 std::shared_ptr<Engine> load_engine_of(Runtime& runtime, py::object const& plan,
-                                       py::object const& weight_budget, std::string const& reader) {
-  LoadOptions const options = load_options(weight_budget, reader);
+                                       py::object const& weight_budget, std::string const& reader, bool check_version) {
+  LoadOptions const options = load_options(weight_budget, reader, check_version);
   std::shared_ptr<Engine> engine;
   if (PyObject_CheckBuffer(plan.ptr()) != 0) {
     Py_buffer view;
@@ -311,6 +313,7 @@ void bind_runtime(py::module_& module) {
       .def_property_readonly("device", &Runtime::device)
       .def("load", &load_engine_of, py::arg("plan"), py::kw_only(),
            py::arg("weight_budget") = py::none(), py::arg("reader") = "auto",
+           py::arg("check_version") = true,
            "Deserializes a plan from a path or any bytes-like object.")
       .def("__repr__", [](Runtime const& runtime) {
         return "<Runtime TensorRT " + runtime.library()->version().str() + " on device " +

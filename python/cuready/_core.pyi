@@ -250,6 +250,7 @@ class Runtime:
         *,
         weight_budget: int | Literal["auto"] | None = None,
         reader: Literal["auto", "mapped", "stream"] = "auto",
+        check_version: bool = True,
     ) -> Engine: ...
 
 class Engine:
