@@ -1,0 +1,182 @@
+"""`cuready doctor`: read the machine (or a snapshot of one), run the checks, print the answer."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cuready.cli._common import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK, document, emit_json
+from cuready.doctor import catalogue
+from cuready.doctor.engine import Diagnosis, diagnose
+from cuready.doctor.finding import CheckStatus, Severity
+from cuready.snapshot import Snapshot
+
+FORMATS = ("text", "json", "sarif", "junit", "github")
+PROGRESS_AFTER_S = 1.0
+
+
+def _ids(_ctx: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
+    """Ids or groups, in any case, also comma-separated. Raises BadParameter with a suggestion."""
+    words = [word.strip().upper() for value in values for word in value.split(",") if word.strip()]
+    for word in words:
+        if word not in catalogue.IDS and word not in catalogue.GROUPS:
+            close = catalogue.suggest(word)
+            hint = f"did you mean {close}? " if close else ""
+            raise click.BadParameter(
+                f"no check is called {word!r}; {hint}`cuready doctor --list` names them all"
+            )
+    return tuple(words)
+
+
+@click.command()
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="How to print the answer.",
+)
+@click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
+@click.option("--only", multiple=True, callback=_ids, metavar="ID", help="Only these ids or groups.")
+@click.option("--skip", multiple=True, callback=_ids, metavar="ID", help="Not these ids or groups.")
+@click.option("--list", "list_checks", is_flag=True, help="List the checks and stop.")
+@click.option("--python", metavar="PATH", help="Diagnose another interpreter.")
+@click.option("--prefix", metavar="DIR", help="Diagnose a conda or venv prefix by its files alone.")
+@click.option("--root", metavar="DIR", help="Read /proc /sys /dev /etc /usr below DIR; no native probes.")
+@click.option("--from", "from_file", metavar="FILE", help="Diagnose a snapshot instead of this machine.")
+@click.option("--deep", is_flag=True, help="Also read what takes long: every library, every hash.")
+@click.option("-v", "--verbose", is_flag=True, help="Show evidence, every fix, and each check.")
+def doctor(
+    output_format: str,
+    strict: bool,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    list_checks: bool,
+    python: str | None,
+    prefix: str | None,
+    root: str | None,
+    from_file: str | None,
+    deep: bool,
+    verbose: bool,
+) -> int:
+    """Say what is broken on this machine, why, and which command fixes it.
+
+    Exit codes: 0 fine (warnings allowed), 1 errors found (with --strict also warnings),
+    2 wrong usage, 3 nothing could be found out.
+    """
+    if list_checks:
+        return _list(output_format)
+    if from_file and (python or prefix or root or deep):
+        raise click.UsageError("--from takes a snapshot as it is: no --python, --prefix, --root or --deep")
+    snapshot = _snapshot(from_file, python=python, prefix=prefix, root=root, deep=deep)
+    diagnosis = diagnose(snapshot, only=only, skip=skip)
+    _print(diagnosis, snapshot, output_format, verbose=verbose)
+    if diagnosis.failed(strict=strict):
+        return EXIT_FAILED
+    return EXIT_OK if _answered(diagnosis) else EXIT_INCOMPLETE
+
+
+def _answered(diagnosis: Diagnosis) -> bool:
+    """Whether at least one of the checks that were asked for had an answer."""
+    statuses = {item.status for item in diagnosis.checks}
+    return CheckStatus.UNKNOWN not in statuses or bool(
+        statuses & {CheckStatus.PASSED, CheckStatus.FOUND}
+    )
+
+
+def _snapshot(from_file: str | None, **where: Any) -> Snapshot:
+    if from_file is not None:
+        from cuready.snapshot import load
+
+        return load(Path(from_file))
+    from cuready.probe import take
+
+    return _with_progress("reading the machine …", lambda: take(**where))
+
+
+def _with_progress(text: str, work: Callable[[], Snapshot]) -> Snapshot:
+    """Run ``work``; say ``text`` on a terminal when it takes more than a second."""
+    if not sys.stderr.isatty():
+        return work()
+    timer = threading.Timer(PROGRESS_AFTER_S, click.echo, args=(text,), kwargs={"err": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        return work()
+    finally:
+        timer.cancel()
+
+
+def _print(diagnosis: Diagnosis, snapshot: Snapshot, output_format: str, *, verbose: bool) -> None:
+    if output_format != "text":
+        from cuready.doctor.render import renderer
+
+        click.echo(renderer(output_format)(diagnosis))
+        return
+    from cuready.doctor.render.text import render
+
+    encoding = (getattr(sys.stdout, "encoding", "") or "").lower()
+    lines = render(
+        diagnosis,
+        _head(snapshot),
+        verbose=verbose,
+        width=shutil.get_terminal_size((100, 24)).columns,
+        unicode=encoding.startswith("utf"),
+    )
+    click.echo("\n".join(lines))
+
+
+def _head(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    """The few lines about the machine that stand above the report."""
+    from cuready.doctor import facts
+
+    platform, python = snapshot.platform, snapshot.python
+    system = [platform.distro_name or platform.system, platform.machine]
+    system += [f"in {platform.container}"] if platform.container else []
+    system += [f"WSL {platform.wsl}"] if platform.wsl else []
+    yield "Machine", ", ".join(item for item in system if item) or "not known"
+    gpus = facts.capabilities(snapshot)
+    names = [f"{name}, compute capability {cc}" for name, cc in gpus.items()]
+    names = names or [facts.gpu_name(gpu, snapshot) for gpu in snapshot.gpus]
+    yield "GPU", "; ".join(names) or "none found"
+    driver = snapshot.driver.version or snapshot.nvml.driver_version
+    if driver:
+        yield "Driver", f"{driver}{_flavour(snapshot)}"
+    if python.executable or python.prefix:
+        manager = f", {python.manager} installs here" if python.manager else ""
+        yield "Python", f"{python.version or '?'} at {python.executable or python.prefix}{manager}"
+    if python.torch is not None:
+        cuda = f"CUDA {python.torch.cuda}" if python.torch.cuda else "no CUDA"
+        yield "torch", f"{python.torch.version} ({cuda})"
+
+
+def _flavour(snapshot: Snapshot) -> str:
+    cuda = snapshot.cuda.cuda_version or snapshot.nvml.cuda_version
+    parts = [snapshot.driver.flavour, f"speaks CUDA {cuda}" if cuda else None]
+    text = ", ".join(item for item in parts if item)
+    return f" ({text})" if text else ""
+
+
+def _list(output_format: str) -> int:
+    """Every check with its title and usual severity."""
+    entries = catalogue.entries().values()
+    if output_format == "json":
+        checks = [
+            {"id": item.id, "severity": item.severity.value, "title": item.title} for item in entries
+        ]
+        emit_json(document({"checks": checks}))
+        return EXIT_OK
+    if output_format != "text":
+        raise click.UsageError("--list prints text or json")
+    colours = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
+    for item in entries:
+        severity = click.style(f"{item.severity.value:8}", fg=colours[item.severity])
+        click.echo(f"{item.id:6} {severity} {item.title}")
+    return EXIT_OK
