@@ -155,9 +155,10 @@ class CUREADY_API ExecutionContext : public std::enable_shared_from_this<Executi
   struct RawCall { void* object; bool (*enqueue)(void* object, void* stream) noexcept; };
   RawCall raw_call() const noexcept;
 
+  struct Impl;  ///< not part of the API
+
  private:
   friend class Engine;
-  struct Impl;
   explicit ExecutionContext(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -128,10 +128,11 @@ class CUREADY_API Engine : public std::enable_shared_from_this<Engine> {
   std::shared_ptr<ExecutionContext> create_context();
   std::shared_ptr<ContextPool> create_pool(const PoolOptions& options);
 
+  struct Impl;  ///< not part of the API
+
  private:
   friend class Runtime;
   friend class ExecutionContext;
-  struct Impl;
   explicit Engine(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

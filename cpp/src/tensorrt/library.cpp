@@ -189,8 +189,10 @@ void Library::check_plan(const PlanInfo& plan) const {
 std::string Library::sibling_plugin_library() const {
   const fs::path folder = fs::path(impl_->path).parent_path();
   const std::string major = std::to_string(impl_->version.major);
-  for (const std::string& file : {"libnvinfer_plugin.so." + major, std::string("libnvinfer_plugin.so"),
-                                  "libnvinfer_plugin.so." + major + "." + std::to_string(impl_->version.minor) + "." + std::to_string(impl_->version.patch)}) {
+  // The lean runtime has a plugin library of its own, with the version-compatible ones.
+  const std::string stem = impl_->kind == LibraryKind::lean ? "libnvinfer_vc_plugin.so" : "libnvinfer_plugin.so";
+  for (const std::string& file : {stem + "." + major, stem,
+                                  stem + "." + major + "." + std::to_string(impl_->version.minor) + "." + std::to_string(impl_->version.patch)}) {
     std::error_code ignored;
     if (fs::exists(folder / file, ignored)) return (folder / file).string();
   }

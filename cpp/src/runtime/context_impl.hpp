@@ -1,0 +1,169 @@
+// The state of an execution context. Cold state is in vectors by tensor index; the hot path reads a handful of members.
+#pragma once
+
+#include <atomic>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "cuda/context.hpp"
+#include "cuready/context.hpp"
+#include "runtime/engine_impl.hpp"
+
+namespace cuready {
+
+/// Values of a shape tensor in its element type. Empty when the type holds no integers.
+std::vector<std::byte> encode_values(DataType type, Span<const std::int64_t> values);
+std::vector<std::int64_t> decode_values(DataType type, const void* data, std::int64_t count);
+
+struct Workspace::Impl {
+  explicit Impl(const Device& d) : device(d) {}
+  Device device;
+  std::unique_ptr<DeviceBuffer> memory;
+  std::uint64_t generation = 0;
+  std::mutex mutex;       // held while a shared workspace is being enqueued on
+  bool used = false;
+  StreamRef last_stream;  // of the last run, whichever context it was
+};
+
+/// What is known about one tensor of a context.
+struct TensorState {
+  Dims shape;                        // inputs: as set; outputs: as inferred
+  bool shape_known = false;
+  bool shape_dirty = false;
+  bool address_dirty = false;
+  bool own = false;                  // the context allocates this output
+  void* address = nullptr;
+  std::size_t nbytes = 0;            // of what is bound; 0: not checked
+  std::size_t required = 0;          // bytes for the current shape
+  std::shared_ptr<DeviceBuffer> buffer;  // own outputs
+  std::vector<std::byte> host;       // host tensors: our copy of the values, or the memory of a host output
+  std::vector<std::int64_t> values;  // the same as integers, for the profile's bounds
+};
+
+/// The memory of one data-dependent output. TensorRT asks for it in the middle of a run.
+class DynamicOutput final : public tensorrt::OutputMemory {
+ public:
+  DynamicOutput(ExecutionContext::Impl& context, int tensor) noexcept : context_(context), tensor_(tensor) {}
+  void* reallocate(const char* tensor, std::uint64_t size, std::uint64_t alignment, void* stream) noexcept override;
+  void notify_shape(const char* tensor, const Dims& shape) noexcept override;
+  Dims shape = Dims::unknown();
+
+ private:
+  ExecutionContext::Impl& context_;
+  int tensor_;
+};
+
+/// One captured graph with the TensorRT context that it was captured from: a context must not be changed as long as its
+/// graph is used (TensorRT's documentation, "CUDA Graphs"), so each graph has its own. Null port: the context's main one (8.x, aliases).
+struct GraphEntry {
+  std::vector<std::uint64_t> key;
+  std::unique_ptr<tensorrt::ContextPort> port;
+  cuda::CUgraphExec exec = nullptr;
+  int runs = 0;                  // plain runs so far
+  bool refused = false;          // capture failed for this key: not tried again
+};
+
+struct ExecutionContext::Impl {
+  explicit Impl(std::shared_ptr<Engine> e);
+  ~Impl();
+
+  // Hot.
+  std::atomic<bool> busy{false};
+  bool special = true;               // the next enqueue has more to do than to enqueue
+  StreamRef last_stream;
+  bool has_run = false;              // something was enqueued since the last synchronize()
+  tensorrt::ContextPort::Enqueue enqueue_function = nullptr;
+  void* enqueue_object = nullptr;
+  cuda::CUgraphExec active_graph = nullptr;
+  std::uint64_t replays = 0;
+  const cuda::PrimaryContext* primary = nullptr;
+
+  // Cold.
+  std::shared_ptr<Engine> engine;
+  Engine::Impl& e;                   // the engine's own state
+  ContextOptions options;
+  std::vector<TensorState> tensors;
+  std::vector<std::unique_ptr<DynamicOutput>> dynamic;  // by tensor index; null for the others
+  bool shapes_changed = true, addresses_changed = true, ever_prepared = false;
+  bool allow_legacy = false;
+  int active_profile = -1, held_profile = -1;
+  std::shared_ptr<Workspace> workspace;
+  bool workspace_shared = false;
+  std::uint64_t workspace_generation = 0;
+  std::shared_ptr<Stream> memory_stream;  // allocations are ordered here
+  std::shared_ptr<DeviceBuffer> placeholder;
+  std::shared_ptr<Event> consumed_event;
+  std::exception_ptr callback_error;      // thrown inside a TensorRT callback, to be thrown again outside of it
+  std::vector<LogRecord> last_messages;
+  std::unique_ptr<tensorrt::ContextPort> port;
+
+  // Graphs.
+  GraphMode graph_mode = GraphMode::off;
+  int max_graphs = 8, graph_warmup = 1;
+  std::list<GraphEntry> graphs;           // most recently used first
+  GraphEntry* current_graph = nullptr;
+  std::unique_ptr<Stream> capture_stream;
+  GraphStats graph_stats;
+
+  const TensorInfo& info(int tensor) const;
+  tensorrt::Subject subject() const { return e.subject(); }
+  /// Waits (on the host) for what is in flight, before something changes that it may read.
+  void wait_idle();
+  void order_after_last(StreamRef stream);
+  void forget_graph_choice() noexcept { current_graph = nullptr; active_graph = nullptr; }
+
+  // configuration (context_config.cpp)
+  void set_shape(int tensor, const Dims& shape);
+  void set_host_values(int tensor, const void* data, std::size_t nbytes);
+  void prepare(StreamRef stream);
+  void choose_profile(StreamRef stream);
+  void activate_profile(int profile, StreamRef stream);
+  bool profile_fits(int profile) const;
+  void infer();
+  void prepare_workspace(StreamRef stream);
+  void prepare_outputs(StreamRef stream);
+  void apply_addresses();
+  void* effective_address(int tensor);
+  /// Everything at once, for a port that knows nothing yet (a graph's own context).
+  void configure(tensorrt::ContextPort& target, StreamRef stream);
+
+  // running (context_run.cpp)
+  void slow_enqueue(StreamRef stream);
+  void run_port(tensorrt::ContextPort& target, StreamRef stream);
+  void check_stream(StreamRef stream) const;
+  void finish_enqueue() noexcept;
+  [[noreturn]] void enqueue_failed();
+
+  // graphs (graphs.cpp)
+  std::string why_no_graph() const;
+  std::vector<std::uint64_t> graph_key() const;
+  void select_graph();
+  void enqueue_with_graph(StreamRef stream);
+  void capture(GraphEntry& entry);
+  void give_up_graph(GraphEntry& entry, const std::string& reason, StreamRef stream);
+  void clear_graphs() noexcept;
+
+  // buffers (context_outputs.cpp)
+  std::shared_ptr<DeviceBuffer> allocate(std::size_t nbytes, StreamRef for_stream);
+  void ensure_own_buffer(int tensor, std::size_t nbytes, StreamRef stream);
+};
+
+/// Marks the context as in use by this thread; a second thread gets ContextBusy.
+class BusyGuard {
+ public:
+  explicit BusyGuard(ExecutionContext::Impl& impl) : impl_(impl) {
+    if (__builtin_expect(impl.busy.exchange(true, std::memory_order_acquire), 0)) refuse();
+  }
+  ~BusyGuard() { impl_.busy.store(false, std::memory_order_release); }
+  BusyGuard(const BusyGuard&) = delete;
+  BusyGuard& operator=(const BusyGuard&) = delete;
+
+ private:
+  [[noreturn]] static void refuse();
+  ExecutionContext::Impl& impl_;
+};
+
+}  // namespace cuready
