@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,9 @@ class Answer:
     document: Any = None
 
 
-def call(job: str, argument: Any, *, limit_s: float) -> Answer:
+def call(
+    job: str, argument: Any, *, limit_s: float, env: Mapping[str, str] | None = None
+) -> Answer:
     """Run ``job`` of :mod:`cuready.probe.child` in a process of its own, at most ``limit_s``."""
     import subprocess  # not at the top: most machines need no child, and it costs a start
 
@@ -50,6 +53,7 @@ def call(job: str, argument: Any, *, limit_s: float) -> Answer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env=env,
             start_new_session=os.name == "posix",  # its own group: killed with all that it starts
         )
     except OSError as error:

@@ -94,8 +94,16 @@ def _error(nvml: Any, error: Any) -> dict[str, Any]:
     return {
         "error_name": _name(nvml, error),
         "error_code": int(error.value),
-        "error_text": str(error),
+        "error_text": _words(nvml, error),
     }
+
+
+def _words(nvml: Any, error: Any) -> str:
+    """NVML's own text, which is what nvidia-smi prints; the binding has other words for some."""
+    try:
+        return _text(nvml.nvmlErrorString(error.value))
+    except (nvml.NVMLError, AttributeError):  # the library did not load
+        return str(error)
 
 
 def _name(nvml: Any, error: Any) -> str:

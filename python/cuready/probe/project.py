@@ -22,10 +22,12 @@ _LOCK_LIMIT = 16 << 20
 # [[package]] tables of uv.lock, poetry.lock and pdm.lock: name first, version next.
 _LOCKED = re.compile(rf'^name = "({_NAMES})"\nversion = "([^"]+)"', re.M)
 _REQUIREMENT = re.compile(
-    rf"^\s*({_NAMES})\s*(\[[^\]]*\])?\s*([=<>!~@][^#;]*)?(?:\s*[#;].*)?$", re.M
+    rf"^[ \t]*({_NAMES})[ \t]*(\[[^\]\n]*\])?[ \t]*([=<>!~@][^#;\n]*)?(?:[ \t]*[#;].*)?$", re.M
 )
 _CONDA_SPEC = re.compile(
-    rf"^\s*-\s*[\"']?(?:[\w.-]+::)?({_NAMES})(?:\s*([=<>!~][^\s#\"']*))?[\"']?\s*(?:#.*)?$", re.M
+    rf"^[ \t]*-[ \t]*[\"']?(?:[\w.-]+::)?({_NAMES})(?:[ \t]*([=<>!~][^\s#\"']*))?[\"']?"
+    r"[ \t]*(?:#.*)?$",
+    re.M,
 )
 
 
@@ -41,7 +43,7 @@ def read_pins(context: Context) -> Facts:
         pins.setdefault(f"requirements.txt {package}", (extras + spec).strip() or "*")
     for name in ("environment.yml", "environment.yaml"):
         text = _text(context, name)
-        for package, spec in _CONDA_SPEC.findall(text):
+        for package, spec in _CONDA_SPEC.findall(text.partition("dependencies:")[2]):
             pins.setdefault(f"{name} {package}", spec or "*")
         channels = re.findall(r"^channels:\s*\n((?:\s*-[^\n]*\n?)+)", text, re.M)
         if channels:

@@ -31,7 +31,7 @@ def _ask(context: Context, job: str, soname: str) -> NativeProbe:
         return NativeProbe(error_text="not asked: the files are another machine's")
     if context.system == "Linux" and not _on_search_path(context, soname):
         return NativeProbe(step="load", error_text=f"{soname} is {NOT_FOUND}")
-    answer = children.call(job, None, limit_s=ANSWER_LIMIT_S)
+    answer = children.call(job, None, limit_s=ANSWER_LIMIT_S, env=context.env)
     if answer.status != "ok":
         return NativeProbe(status=answer.status, error_text=answer.reason)
     try:
@@ -59,7 +59,7 @@ def call_reader(reader: Reader, context: Context) -> Facts:
         "home": context.home,
         "system": context.system,
     }
-    answer = children.call("reader", argument, limit_s=reader.limit_s - 0.5)
+    answer = children.call("reader", argument, limit_s=reader.limit_s - 0.5, env=context.env)
     if answer.status == "timeout":
         raise TimeoutError(answer.reason)
     if answer.status != "ok":
