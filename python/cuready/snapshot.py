@@ -494,9 +494,19 @@ class Snapshot:
 
     @classmethod
     def from_dict(cls, document: Any) -> Snapshot:
-        """Read a snapshot. Raises :class:`SnapshotError` when ``document`` is none."""
-        if not isinstance(document, dict) or not isinstance(document.get("schema_version"), int):
+        """Read a snapshot. Raises :class:`SnapshotError` when ``document`` is none.
+
+        Fields that a newer cuready added are kept and written back. A newer ``schema_version``
+        means that fields of ours changed their meaning, so that one is refused.
+        """
+        version = document.get("schema_version") if isinstance(document, dict) else None
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise SnapshotError("not a cuready snapshot: no schema_version in it")
+        if version > SCHEMA_VERSION:
+            raise SnapshotError(
+                f"schema_version is {version}, this cuready reads {SCHEMA_VERSION}",
+                hint="install the newer cuready that wrote it: pip install --upgrade cuready",
+            )
         try:
             return from_json(cls, document)
         except CodecError as error:
@@ -511,14 +521,17 @@ def load(path: Path) -> Snapshot:
     """
     hint = "write one with `cuready snapshot > FILE`"
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        with path.open("rb") as stream:  # no size is asked: it may be a pipe, or /dev/zero
+            data = stream.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
             raise SnapshotError(f"{path}: too large for a snapshot (over 64 MiB)", hint=hint)
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        raise SnapshotError(f"{path}: {error.strerror or error}", hint=hint) from None
+        document = json.loads(data)
+    except (OSError, MemoryError) as error:
+        why = getattr(error, "strerror", None) or error or "not enough memory"
+        raise SnapshotError(f"{path}: {why}", hint=hint) from None
     except (ValueError, RecursionError) as error:
         raise SnapshotError(f"{path}: not JSON, or cut short: {error}", hint=hint) from None
     try:
         return Snapshot.from_dict(document)
     except SnapshotError as error:
-        raise SnapshotError(f"{path}: {error.message}", hint=hint) from None
+        raise SnapshotError(f"{path}: {error.message}", hint=error.hint or hint) from None
