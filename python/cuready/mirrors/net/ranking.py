@@ -145,9 +145,9 @@ class Prober(Protocol):
         ...
 
     def measure(
-        self, candidate: Candidate, sighting: Sighting, limits: TestLimits
+        self, candidate: Candidate, sighting: Sighting, limits: TestLimits, seconds: float
     ) -> Sample | None:
-        """The second round for one candidate, alone; None when it failed now."""
+        """The second round for one candidate, alone, in ``seconds``; None when it failed now."""
         ...
 
 

@@ -1,0 +1,344 @@
+"""`cuready weights fetch`: model weights into a framework's own cache, verified and through mirrors.
+
+Code that would download them at its first run then finds them and does not. Where each framework looks
+is in ``weights_layout``; which hosts have mirrors is data (``net/data/weights.toml``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache as memoize
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from cuready._util import tomllib
+from cuready.errors import InputError, MirrorError
+from cuready.mirrors import weights_layout as layout
+from cuready.mirrors.net.batch import fetch_all
+from cuready.mirrors.net.cancel import CancelToken
+from cuready.mirrors.net.client import Failure, HttpClient
+from cuready.mirrors.net.fetch import Fetcher, failure_of
+from cuready.mirrors.net.request import (
+    Attempt,
+    Download,
+    DownloadRequest,
+    FileKind,
+    Source,
+    Verified,
+)
+
+__all__ = ["TARGETS", "Placed", "WeightsJob", "fetch_weights", "read_url_list"]
+
+TARGETS = ("torch-hub", "torchvision", "insightface", "keras", "huggingface")
+_HUGGINGFACE = "https://huggingface.co/"
+_LIST_LINE = re.compile(r"(https?://\S+)(?:\s+(?:sha256[=:])?([0-9a-fA-F]{64}))?\Z")
+
+
+@dataclass(frozen=True)
+class WeightsJob:
+    """One file to fetch or to place.
+
+    Attributes:
+        url: where it comes from; for a local file, where it would have come from (names its place).
+        target: one of TARGETS or a folder.
+        local: a file that is here already.
+        sha256: its digest, when known.
+        name: the file's name there, when not the URL's; for insightface the pack's.
+        subdir: keras' ``cache_subdir``.
+        mirrors: base URLs to try as well, before the official host.
+    """
+
+    url: str
+    target: str
+    local: Path | None = None
+    sha256: str = ""
+    name: str = ""
+    subdir: str = "models"
+    mirrors: tuple[str, ...] = ()
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where a file went, and how it got here."""
+
+    url: str
+    target: str
+    path: Path
+    sha256: str
+    size: int
+    verified: str
+    download: Download | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON output."""
+        return {
+            "url": self.url,
+            "target": self.target,
+            "path": str(self.path),
+            "sha256": self.sha256,
+            "size": self.size,
+            "verified": self.verified,
+            "notes": list(self.notes),
+            "download": None if self.download is None else self.download.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class _Host:
+    origin: str
+    mirrors: tuple[str, ...]
+    target: str
+
+
+@memoize
+def _hosts() -> tuple[_Host, ...]:
+    text = resources.files("cuready.mirrors.net").joinpath("data/weights.toml").read_text("utf-8")
+    entries = tomllib.loads(text)["host"]
+    return tuple(_Host(e["origin"], tuple(e["mirrors"]), e["target"]) for e in entries)
+
+
+def target_of(url: str) -> str:
+    """The target that a well-known URL means; empty when it means none."""
+    for host in _hosts():
+        if any(url.startswith(base) for base in (host.origin, *host.mirrors)):
+            return host.target
+    return ""
+
+
+def read_url_list(text: str, origin: str = "the list") -> list[tuple[str, str]] | None:
+    """(URL, sha256 or empty) per line; None when ``text`` is no list of URLs.
+
+    A line is ``URL``, ``URL sha256=HEX`` or ``URL HEX``; ``#`` begins a comment.
+    """
+    lines = [(n, line.split(" #")[0].strip()) for n, line in enumerate(text.splitlines(), start=1)]
+    lines = [(n, line) for n, line in lines if line and not line.startswith("#")]
+    if not lines or not lines[0][1].startswith(("http://", "https://")):
+        return None
+    found: list[tuple[str, str]] = []
+    for number, line in lines:
+        match = _LIST_LINE.match(line)
+        if match is None:
+            raise InputError(
+                f"{origin}, line {number}: not a URL with an optional sha256: {line[:80]}",
+                hint="write one URL a line, and after it sha256=HEX where known",
+            )
+        found.append((match[1], (match[2] or "").lower()))
+    return found
+
+
+# --- sources --------------------------------------------------------------------------------------
+
+
+def sources_of(job: WeightsJob, environ: Mapping[str, str] | None = None) -> tuple[Source, ...]:
+    """Everywhere the job's file may be, in order: the user's mirrors, HF_ENDPOINT, origin, known mirrors.
+
+    A token (``HF_TOKEN``) goes to huggingface.co and HF_ENDPOINT only, never to a mirror.
+    """
+    env = os.environ if environ is None else environ
+    host = next((h for h in _hosts() if job.url.startswith((h.origin, *h.mirrors))), None)
+    if host is None:
+        return (Source(job.url),)
+    base = next(b for b in (host.origin, *host.mirrors) if job.url.startswith(b))
+    rest = job.url[len(base) :]
+    own = [env["HF_ENDPOINT"]] if host.origin == _HUGGINGFACE and env.get("HF_ENDPOINT") else []
+    bases = [_slash(b) for b in (*job.mirrors, *own, host.origin, *host.mirrors)]
+    trusted = {_HUGGINGFACE, *(_slash(b) for b in own)}
+    token = env.get("HF_TOKEN") or env.get("HUGGING_FACE_HUB_TOKEN") or ""
+    return tuple(
+        Source(b + rest, headers={"Authorization": f"Bearer {token}"} if token and b in trusted else {})
+        for b in dict.fromkeys(bases)
+    )
+
+
+def _slash(base: str) -> str:
+    return base if base.endswith("/") else base + "/"
+
+
+# --- fetching and placing ----------------------------------------------------------------------
+
+
+def fetch_weights(
+    fetcher: Fetcher,
+    jobs: Sequence[WeightsJob],
+    *,
+    parallel: int | None = None,
+    cancel: CancelToken | None = None,
+    refresh: bool = False,
+) -> list[Placed]:
+    """Fetch every job's file, verify it, and put it where its framework looks.
+
+    Nothing is placed before everything is fetched. Raises MirrorError, InputError, CacheError.
+    """
+    prepared = [_prepare(fetcher.client, job) for job in jobs]
+    wanted = [item.request for item in prepared if item.request is not None]
+    downloads = iter(fetch_all(fetcher, wanted, jobs=parallel, cancel=cancel, refresh=refresh)
+                     if wanted else [])  # fmt: skip
+    placed: list[Placed] = []
+    for item in prepared:
+        download = next(downloads) if item.request is not None else _adopt(fetcher, item.job)
+        placed.append(_place(fetcher, item, download))
+    return placed
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    job: WeightsJob
+    request: DownloadRequest | None
+    file: layout.HuggingFaceFile | None = None
+    commit: str = ""
+    etag: str = ""
+
+
+def _prepare(client: HttpClient, job: WeightsJob) -> _Prepared:
+    job = replace(job, sha256=job.sha256.lower())
+    if job.target == "huggingface":
+        return _prepare_huggingface(client, job)
+    prefix = ""
+    if job.target in ("torch-hub", "torchvision"):
+        prefix = layout.expected_prefix(job.name or layout.file_name(job.url))
+    if job.local is not None:
+        return _Prepared(job, None)
+    request = DownloadRequest(sources_of(job), sha256=job.sha256, kind=FileKind.WEIGHTS,
+                              sha256_prefix="" if job.sha256 else prefix,
+                              canonical_url=job.url)  # fmt: skip
+    return _Prepared(job, request)
+
+
+def _prepare_huggingface(client: HttpClient, job: WeightsJob) -> _Prepared:
+    """Ask for the commit and the ETag, which name the file's places; LFS files have their sha256 there."""
+    file = layout.parse_huggingface(job.url)
+    if file is None:
+        raise InputError(
+            f"not a file of a Hugging Face repository: {job.url}",
+            hint="copy the download link: https://huggingface.co/ORG/NAME/resolve/REVISION/FILE",
+        )
+    url = re.sub(r"/(blob|raw)/", "/resolve/", job.url, count=1)
+    job = replace(job, url=url)
+    sources = sources_of(job)
+    head = _head(client, job, sources)
+    etag, size = head["etag"], head["size"]
+    digest = job.sha256 or (etag if re.fullmatch(r"[0-9a-f]{64}", etag) else "")
+    request = None
+    if job.local is None:
+        request = DownloadRequest(sources, sha256=digest, size=size, kind=FileKind.WEIGHTS,
+                                  canonical_url=_HUGGINGFACE + urlsplit(url).path.lstrip("/"))  # fmt: skip
+    return _Prepared(replace(job, sha256=digest), request, file, head["commit"], etag)
+
+
+def _head(client: HttpClient, job: WeightsJob, sources: Sequence[Source]) -> dict[str, Any]:
+    """``X-Repo-Commit``, ``X-Linked-Etag`` or ``ETag``, and size, from the first source that says them.
+
+    The headers are on the first answer, before the redirect to the storage
+    (huggingface_hub/file_download.py, ``get_hf_file_metadata``).
+    """
+    attempts: list[Attempt] = []
+    for source in sources:
+        try:
+            with client.open(source.url, method="HEAD", headers=source.headers) as reply:
+                headers = reply.first.headers
+                commit = headers.get("x-repo-commit", "")
+                linked = headers.get("x-linked-etag", "")
+                etag = (linked or headers.get("etag", "")).removeprefix("W/").strip('"')
+                if reply.status == 200 and commit and etag:
+                    length = headers.get("x-linked-size") or reply.response.headers.get("content-length", "")
+                    return {"commit": commit, "etag": etag, "size": int(length) if length.isdigit() else None}
+                cause = _status_cause(reply.status)
+                said = f"HTTP {reply.status}, and no X-Repo-Commit header"
+                attempts.append(Attempt(source.mirror, source.url, cause, said, status=reply.status))
+        except Failure as failure:
+            attempts.append(Attempt(source.mirror, source.url, failure.cause, failure.detail))
+    request = DownloadRequest(tuple(sources), canonical_url=job.url, kind=FileKind.WEIGHTS)
+    raise failure_of(request, attempts)
+
+
+def _status_cause(status: int) -> Any:
+    from cuready.mirrors.net.causes import Cause
+    from cuready.mirrors.net.classify import cause_of_status
+
+    return cause_of_status(status) or Cause.WRONG_CONTENT
+
+
+def _adopt(fetcher: Fetcher, job: WeightsJob) -> Download:
+    """A local file into the cache, checked against whatever is known of it."""
+    assert job.local is not None  # noqa: S101 - the caller saw to it
+    try:
+        size = job.local.stat().st_size
+        digest = _copy_into_cache(fetcher, job.local, size)
+    except OSError as error:
+        raise InputError(f"cannot read {job.local}: {error.strerror or error}") from error
+    prefix = ""
+    if job.target in ("torch-hub", "torchvision"):
+        prefix = layout.expected_prefix(job.name or layout.file_name(job.url))
+    if (job.sha256 and digest != job.sha256) or not digest.startswith(prefix):
+        expected = job.sha256 or prefix
+        raise MirrorError(
+            f"{job.local}: sha256 is {digest}, not {expected}",
+            hint="the file is damaged or another one; fetch it again",
+        )
+    ground = Verified.SHA256 if job.sha256 else Verified.SHA256_PREFIX if prefix else Verified.FIRST_USE
+    return Download(job.local.name, fetcher.cache.path_of(digest), digest, size, ground)
+
+
+def _copy_into_cache(fetcher: Fetcher, source: Path, size: int) -> str:
+    """sha256 of ``source``, whose bytes are then in the cache."""
+    import shutil
+    import tempfile
+
+    fetcher.cache.prepare(size)
+    digest = hashlib.sha256()
+    with tempfile.NamedTemporaryFile(dir=fetcher.cache.partial_dir, delete=False) as copy:
+        path = Path(copy.name)
+        try:
+            with source.open("rb") as stream:
+                shutil.copyfileobj(stream, copy, 1024 * 1024)
+            copy.flush()
+            with path.open("rb") as again:
+                while chunk := again.read(1024 * 1024):
+                    digest.update(chunk)
+            fetcher.cache.publish(path, digest.hexdigest())
+        finally:
+            path.unlink(missing_ok=True)
+    return digest.hexdigest()
+
+
+def _place(fetcher: Fetcher, item: _Prepared, download: Download) -> Placed:
+    job = item.job
+    notes: list[str] = []
+    if download.verified is Verified.FIRST_USE and job.local is None:
+        notes.append("nothing was known to check it against: its sha256 is recorded now; give --sha256")
+    if job.target == "huggingface" and item.file is not None:
+        path = layout.place_huggingface(
+            fetcher.cache, download.sha256, item.file, commit=item.commit, etag=item.etag,
+            root=layout.huggingface_cache(),
+        )  # fmt: skip
+    elif job.target == "insightface":
+        name = job.name or layout.file_name(job.url).removesuffix(".zip")
+        root = Path("~/.insightface").expanduser()
+        path = layout.place_insightface(download.path, name, root=root, replace=job.force)
+    else:
+        path = fetcher.cache.place(download.sha256, _folder(job) / _checked_name(job))
+    return Placed(job.url, job.target, path, download.sha256, download.size, download.verified.value,
+                  None if job.local is not None else download, tuple(notes))  # fmt: skip
+
+
+def _folder(job: WeightsJob) -> Path:
+    if job.target in ("torch-hub", "torchvision"):
+        return layout.torch_hub_checkpoints()
+    if job.target == "keras":
+        return layout.keras_home() / job.subdir
+    return Path(job.target).expanduser()
+
+
+def _checked_name(job: WeightsJob) -> str:
+    name = job.name or layout.file_name(job.url)
+    if name in (".", "..") or "/" in name or os.sep in name:
+        raise InputError(f"not a file name: {name!r}")
+    return name

@@ -1,0 +1,227 @@
+"""Where each framework looks for weights, under which name, and what it checks; read in their sources.
+
+* torch.hub: ``torch/hub.py`` — ``get_dir`` (``$TORCH_HOME/hub``, ``$XDG_CACHE_HOME/torch/hub``,
+  ``~/.cache/torch/hub``), ``load_state_dict_from_url`` (``checkpoints/`` + the URL's last part) and
+  ``HASH_REGEX = -([a-f0-9]*)\\.``: leading digits of the sha256, compared only while downloading.
+  ``torch.utils.model_zoo.load_url`` is the same function since torch 1.1; torchvision calls it.
+* keras: ``keras/src/utils/file_utils.py`` ``get_file`` (``<home>/<cache_subdir>/<fname>``) and
+  ``keras/src/backend/config.py`` (``$KERAS_HOME``, else ``~/.keras``, else ``/tmp/.keras``);
+  keras.applications pass ``cache_subdir="models"``.
+* insightface: ``insightface/utils/storage.py`` — ``~/.insightface/models/NAME`` is taken for complete
+  when the folder exists, so a half unpacked one stays broken for ever; here it appears in one rename.
+  ``antelopev2.zip`` holds one folder of its own name more, which the library then does not look into
+  (https://github.com/deepinsight/insightface/issues/2766).
+* huggingface_hub: ``file_download.py`` — ``models--ORG--NAME/{blobs/ETAG, refs/REVISION,
+  snapshots/COMMIT/PATH → ../../blobs/ETAG}``; ``constants.py`` — ``$HF_HUB_CACHE``,
+  ``$HUGGINGFACE_HUB_CACHE``, ``$HF_HOME/hub``, ``$XDG_CACHE_HOME/huggingface/hub``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from cuready._util import write_atomically
+from cuready.errors import InputError
+from cuready.mirrors.net.cache import Cache, disk_error
+
+__all__ = [
+    "HuggingFaceFile",
+    "expected_prefix",
+    "file_name",
+    "huggingface_cache",
+    "keras_home",
+    "parse_huggingface",
+    "place_huggingface",
+    "place_insightface",
+    "torch_hub_checkpoints",
+]
+
+_TORCH_HASH = re.compile(r"-([a-f0-9]*)\.")  # torch/hub.py, HASH_REGEX
+_DATE = re.compile(r"(19|20)\d{2}(0[1-9]|1[0-2])([0-2]\d|3[01])\Z")
+_COMMIT = re.compile(r"[0-9a-f]{40}\Z")
+
+
+def file_name(url: str) -> str:
+    """The last part of the URL's path, as torch, torchvision and keras name their files."""
+    name = unquote(PurePosixPath(urlsplit(url).path).name)
+    if not name or name in (".", "..") or "\\" in name:
+        raise InputError(f"the URL names no file: {url}", hint="name it with --name")
+    return name
+
+
+def expected_prefix(name: str) -> str:
+    """Leading sha256 digits that torch's naming puts into ``name``; empty when there are none.
+
+    A date such as ``-20211121.`` matches torch's pattern too; it is not taken for a hash.
+    """
+    match = _TORCH_HASH.search(name)
+    digits = match[1] if match else ""
+    return digits if len(digits) >= 8 and not _DATE.match(digits) else ""
+
+
+def torch_hub_checkpoints(environ: Mapping[str, str] | None = None) -> Path:
+    """``torch.hub.get_dir() + "/checkpoints"``."""
+    env = os.environ if environ is None else environ
+    cache = env.get("XDG_CACHE_HOME") or "~/.cache"
+    home = env.get("TORCH_HOME") or str(Path(cache) / "torch")
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def keras_home(environ: Mapping[str, str] | None = None) -> Path:
+    """Keras' own folder: ``$KERAS_HOME``, else ``~/.keras``, else ``/tmp/.keras``.
+
+    Keras 2 (``tf.keras``) knows no KERAS_HOME and always uses ``~/.keras``.
+    """
+    env = os.environ if environ is None else environ
+    if "KERAS_HOME" in env:
+        return Path(env["KERAS_HOME"]).expanduser()
+    home = Path("~").expanduser()
+    return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"  # noqa: S108 - as keras
+
+
+def huggingface_cache(environ: Mapping[str, str] | None = None) -> Path:
+    """``huggingface_hub.constants.HF_HUB_CACHE``."""
+    env = os.environ if environ is None else environ
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if env.get(name):
+            return Path(os.path.expandvars(env[name])).expanduser()
+    cache = env.get("XDG_CACHE_HOME") or "~/.cache"
+    home = env.get("HF_HOME") or str(Path(cache) / "huggingface")
+    return Path(os.path.expandvars(home)).expanduser() / "hub"
+
+
+# --- Hugging Face ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HuggingFaceFile:
+    """A file of a repository at a revision. ``repo_type`` is model, dataset or space."""
+
+    repo_id: str
+    revision: str
+    path: str
+    repo_type: str = "model"
+
+    @property
+    def folder(self) -> str:
+        """``models--ORG--NAME`` (file_download.py, ``repo_folder_name``)."""
+        return "--".join([f"{self.repo_type}s", *self.repo_id.split("/")])
+
+    @property
+    def is_commit(self) -> bool:
+        """The revision is a commit and not a branch or tag."""
+        return bool(_COMMIT.match(self.revision))
+
+
+def parse_huggingface(url: str) -> HuggingFaceFile | None:
+    """``https://HOST/[datasets/]ORG/NAME/resolve/REVISION/PATH`` taken apart; None when it is none."""
+    parts = [unquote(part) for part in urlsplit(url).path.strip("/").split("/")]
+    repo_type = "model"
+    if parts and parts[0] in ("datasets", "spaces"):
+        repo_type = parts.pop(0)[:-1]
+    for verb in ("resolve", "blob", "raw"):
+        if verb in parts[1:3]:
+            at = parts.index(verb, 1)
+            repo, rest = parts[:at], parts[at + 1 :]
+            if len(rest) >= 2 and all(p not in ("", ".", "..") for p in (*repo, *rest)):
+                return HuggingFaceFile("/".join(repo), rest[0], "/".join(rest[1:]), repo_type)
+    return None
+
+
+def place_huggingface(
+    cache: Cache, sha256: str, file: HuggingFaceFile, *, commit: str, etag: str, root: Path
+) -> Path:
+    """Put a cached file where ``huggingface_hub`` finds it offline; returns the path in snapshots/.
+
+    The blob comes first, the snapshot's link next and the reference last, so that whoever looks in
+    between finds nothing rather than half. ``etag`` is without quotes, as in blobs/.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.+-]{1,128}", etag) or not _COMMIT.match(commit):
+        raise InputError(f"the server's ETag or commit cannot be used: {etag!r}, {commit!r}")
+    storage = root / file.folder
+    blob = storage / "blobs" / etag
+    pointer = storage / "snapshots" / commit / file.path
+    if not blob.exists():
+        cache.place(sha256, blob)
+    try:
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        _link_or_copy(blob, pointer)
+        if not file.is_commit:
+            reference = storage / "refs" / file.revision
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(reference, commit.encode())
+    except OSError as error:
+        raise disk_error(error, pointer.parent) from error
+    return pointer
+
+
+def _link_or_copy(blob: Path, pointer: Path) -> None:
+    """A relative symbolic link, or a copy where the disk has none (as huggingface_hub does)."""
+    temporary = pointer.with_name(f".{pointer.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.symlink_to(os.path.relpath(blob, pointer.parent))
+    except OSError:
+        shutil.copyfile(blob, temporary)
+    temporary.replace(pointer)
+
+
+# --- insightface -------------------------------------------------------------------------------
+
+
+def place_insightface(archive: Path, name: str, *, root: Path, replace: bool = False) -> Path:
+    """Unpack a model pack into ``root/models/NAME``; the folder appears whole or not at all.
+
+    Raises InputError when the archive is no model pack or the folder is there already and ``replace``
+    is not given.
+    """
+    target = root / "models" / name
+    if target.exists() and not replace:
+        raise InputError(
+            f"{target} is there already, and insightface takes it for complete",
+            hint="--force unpacks it anew",
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as folder:
+            unpacked = Path(folder) / "new"
+            _unpack(archive, unpacked)
+            inner = _pack_folder(unpacked, archive)
+            if target.exists():
+                target.replace(Path(folder) / "old")
+            inner.replace(target)
+    except OSError as error:
+        raise disk_error(error, target.parent) from error
+    return target
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Every member below ``folder``; a name that leads out of it is refused."""
+    try:
+        with zipfile.ZipFile(archive) as pack:
+            for member in pack.infolist():
+                parts = PurePosixPath(member.filename.replace("\\", "/")).parts
+                if ".." in parts or PurePosixPath(member.filename).is_absolute():
+                    raise InputError(f"{archive.name} holds a path that leads out: {member.filename}")
+            folder.mkdir()
+            pack.extractall(folder)  # noqa: S202 - names were checked above
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{archive.name} is not a ZIP archive: {error}") from error
+
+
+def _pack_folder(folder: Path, archive: Path) -> Path:
+    """The folder with the ``.onnx`` files: the top, or the only folder in it."""
+    if any(folder.glob("*.onnx")):
+        return folder
+    inner = [path for path in folder.iterdir() if path.is_dir() and any(path.glob("*.onnx"))]
+    if len(inner) != 1:
+        raise InputError(f"{archive.name} holds no .onnx model: not an insightface model pack")
+    return inner[0]

@@ -1,0 +1,315 @@
+"""`cuready weights fetch` into the caches of torch, keras, insightface and huggingface_hub."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from net_support import digest
+from servers import Behaviour, Good, Handler, MirrorFarm, Status, Truncated
+
+from cuready.cli.main import main
+
+DATA = b"\x80\x02weights" + bytes(range(256)) * 400
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, and no setting of the machine's."""
+    for name in ("TORCH_HOME", "KERAS_HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE",
+                 "HF_ENDPOINT", "HF_TOKEN", "XDG_CACHE_HOME"):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CUREADY_CACHE_DIR", str(tmp_path / "cuready"))
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: str, code: int = 0) -> dict[str, Any]:
+        assert main(["weights", "fetch", *arguments, "--format", "json"]) == code
+        document: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return document
+
+    return call
+
+
+def torch_name(data: bytes) -> str:
+    return f"resnet18-{digest(data)[:8]}.pth"
+
+
+@pytest.mark.parametrize("target", ["torch-hub", "torchvision"])
+def test_torch_finds_the_file_under_the_urls_name_in_checkpoints(
+    farm: MirrorFarm, home: Path, run: Run, target: str
+) -> None:
+    name = torch_name(DATA)
+    url = farm.add(Good({name: DATA})).url(name, "models")
+    file = run(url, "--for", target)["files"][0]
+    assert file["path"] == str(home / ".cache/torch/hub/checkpoints" / name)
+    assert Path(file["path"]).read_bytes() == DATA
+    assert file["verified"] == "sha256-prefix"
+
+
+@pytest.mark.parametrize(
+    ("variable", "folder"), [("TORCH_HOME", "hub/checkpoints"), ("XDG_CACHE_HOME", "torch/hub/checkpoints")]
+)
+def test_torchs_variables_are_honoured(
+    farm: MirrorFarm, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, variable: str, folder: str
+) -> None:
+    monkeypatch.setenv(variable, str(tmp_path / "elsewhere"))
+    name = torch_name(DATA)
+    file = run(farm.add(Good({name: DATA})).url(name), "--for", "torch-hub")["files"][0]
+    assert Path(file["path"]) == tmp_path / "elsewhere" / folder / name
+
+
+def test_a_torch_name_whose_hash_does_not_fit_is_refused_and_nothing_is_placed(
+    farm: MirrorFarm, home: Path, run: Run
+) -> None:
+    url = farm.add(Good({"resnet18-deadbeef.pth": DATA})).url("resnet18-deadbeef.pth")
+    error = run(url, "--for", "torch-hub", code=1)["error"]
+    assert error["details"]["attempts"][0]["cause"] == "sha256-mismatch"
+    assert not (home / ".cache/torch").exists()
+
+
+def test_a_date_in_a_torch_name_is_no_hash(farm: MirrorFarm, run: Run) -> None:
+    url = farm.add(Good({"yolox-20211121.pth": DATA})).url("yolox-20211121.pth")
+    assert run(url, "--for", "torch-hub")["files"][0]["verified"] == "first-use"
+
+
+def test_keras_finds_the_file_in_models(farm: MirrorFarm, home: Path, run: Run) -> None:
+    url = farm.add(Good({"w.h5": DATA})).url("w.h5")
+    assert run(url, "--for", "keras")["files"][0]["path"] == str(home / ".keras/models/w.h5")
+
+
+def test_keras_home_and_subdir_are_honoured(
+    farm: MirrorFarm, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "k"))
+    url = farm.add(Good({"w.h5": DATA})).url("w.h5")
+    file = run(url, "--for", "keras", "--subdir", "datasets")["files"][0]
+    assert Path(file["path"]) == tmp_path / "k/datasets/w.h5"
+
+
+def test_a_folder_is_a_target(farm: MirrorFarm, tmp_path: Path, run: Run) -> None:
+    url = farm.add(Good({"a b.bin": DATA, "a%20b.bin": DATA})).url("a%20b.bin")
+    file = run(url, "--for", str(tmp_path / "own"), "--sha256", digest(DATA))["files"][0]
+    assert Path(file["path"]) == tmp_path / "own" / "a b.bin"
+    assert file["verified"] == "sha256"
+
+
+# --- insightface ---------------------------------------------------------------------------------
+
+
+def pack(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"onnx")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["flat", "antelopev2's nested folder"])
+def test_an_insightface_pack_is_unpacked_where_the_real_library_takes_it_for_available(
+    farm: MirrorFarm, home: Path, run: Run, pypi_wheel: Callable[..., Path], tmp_path: Path, nested: bool
+) -> None:
+    prefix = "buffalo_t/" if nested else ""
+    data = pack(f"{prefix}det.onnx", f"{prefix}rec.onnx")
+    url = farm.add(Good({"buffalo_t.zip": data})).url("buffalo_t.zip")
+    folder = Path(run(url, "--for", "insightface")["files"][0]["path"])
+    assert sorted(p.name for p in folder.iterdir()) == ["det.onnx", "rec.onnx"]
+
+    with zipfile.ZipFile(pypi_wheel("insightface==2.1")) as wheel:
+        wheel.extractall(tmp_path / "lib")
+    # The package's own __init__ needs onnxruntime; its storage module does not.
+    program = (
+        "import sys, types\n"
+        "for name in ('insightface', 'insightface.utils'):\n"
+        "    module = types.ModuleType(name)\n"
+        f"    module.__path__ = [{str(tmp_path / 'lib')!r} + '/' + name.replace('.', '/')]\n"
+        "    sys.modules[name] = module\n"
+        "stub = types.ModuleType('insightface.utils.download')\n"
+        "def download_file(*a, **k): raise SystemExit('it would download')\n"
+        "stub.download_file = download_file\n"
+        "sys.modules['insightface.utils.download'] = stub\n"
+        "from insightface.utils.storage import ensure_available\n"
+        "print(ensure_available('models', 'buffalo_t'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == str(folder), done.stderr
+
+
+def test_an_insightface_pack_that_is_there_is_not_overwritten_without_force(
+    farm: MirrorFarm, home: Path, run: Run
+) -> None:
+    url = farm.add(Good({"p.zip": pack("a.onnx")})).url("p.zip")
+    (home / ".insightface/models/p").mkdir(parents=True)
+    assert "already" in run(url, "--for", "insightface", code=2)["error"]["message"]
+    run(url, "--for", "insightface", "--force")
+    assert [p.name for p in (home / ".insightface/models").iterdir()] == ["p"]
+
+
+@pytest.mark.parametrize("data", [pack("../../evil.onnx"), pack("readme.txt"), b"PK\x03\x04 no zip"])
+def test_a_bad_pack_is_refused_and_leaves_nothing(
+    farm: MirrorFarm, home: Path, run: Run, data: bytes
+) -> None:
+    url = farm.add(Good({"bad.zip": data})).url("bad.zip")
+    run(url, "--for", "insightface", code=2)
+    assert list((home / ".insightface/models").iterdir()) == []
+
+
+# --- Hugging Face --------------------------------------------------------------------------------
+
+
+class Hub(Behaviour):
+    """Answers as huggingface.co does: headers on the first answer, then a redirect to the storage."""
+
+    def __init__(self, data: bytes, *, lfs: bool = True, storage: str = "") -> None:
+        super().__init__()
+        self.data, self.lfs, self.storage = data, lfs, storage
+
+    def answer(self, handler: Handler, exchange: Any) -> None:
+        if handler.name == "blob":
+            self.give(handler, self.data)
+            return
+        headers = {"X_Repo_Commit": COMMIT}
+        if self.lfs:
+            headers |= {"X_Linked_Etag": f'"{digest(self.data)}"', "X_Linked_Size": str(len(self.data))}
+            handler.reply(302, Location="/store/blob", **headers)
+            return
+        git = hashlib.sha1(b"blob %d\0" % len(self.data) + self.data).hexdigest()
+        status, body, extra = handler.wanted(self.data)
+        handler.reply(status, body, ETag=f'"{git}"', **headers, **extra)
+
+
+REPO_URL = "https://huggingface.co/org/name/resolve/main/sub/model.safetensors"
+
+
+@pytest.mark.parametrize("lfs", [True, False], ids=["large file", "small file"])
+def test_the_real_huggingface_hub_finds_the_file_offline(
+    farm: MirrorFarm, home: Path, run: Run, monkeypatch: pytest.MonkeyPatch, lfs: bool
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", farm.add(Hub(DATA, lfs=lfs)).base)
+    file = run(REPO_URL)["files"][0]
+    assert file["target"] == "huggingface"
+    assert file["verified"] == ("sha256" if lfs else "first-use")
+    program = (
+        "from huggingface_hub import hf_hub_download, try_to_load_from_cache\n"
+        "print(try_to_load_from_cache('org/name', 'sub/model.safetensors'))\n"
+        "print(hf_hub_download('org/name', 'sub/model.safetensors', local_files_only=True))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == [file["path"]] * 2, done.stderr
+    assert Path(file["path"]).read_bytes() == DATA
+    assert Path(file["path"]).is_symlink()
+
+
+def test_hf_hub_cache_is_honoured_and_a_commit_writes_no_reference(
+    farm: MirrorFarm, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", farm.add(Hub(DATA)).base)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    run(REPO_URL.replace("/main/", f"/{COMMIT}/"))
+    storage = tmp_path / "hub/models--org--name"
+    assert (storage / "snapshots" / COMMIT / "sub/model.safetensors").read_bytes() == DATA
+    assert not (storage / "refs").exists()
+
+
+def test_a_mirror_that_fails_is_named_and_the_next_one_is_used(
+    farm: MirrorFarm, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", farm.add(Hub(DATA)).base)
+    broken = farm.add(Status(404))
+    file = run(REPO_URL, "--mirror", broken.base)["files"][0]
+    assert [a["cause"] for a in file["download"]["attempts"]] == ["http-404", None]
+
+
+def test_a_token_goes_to_the_endpoint_and_not_to_a_mirror(
+    farm: MirrorFarm, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint, mirror = farm.add(Hub(DATA)), farm.add(Status(404))
+    monkeypatch.setenv("HF_ENDPOINT", endpoint.base)
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    run(REPO_URL, "--mirror", mirror.base)
+    assert all(e.headers.get("authorization") == "Bearer secret" for e in endpoint.log)
+    assert all("authorization" not in e.headers for e in mirror.log)
+
+
+# --- lists, local files, bad input ---------------------------------------------------------------
+
+
+def test_a_list_of_urls_with_digests(farm: MirrorFarm, tmp_path: Path, run: Run) -> None:
+    mirror = farm.add(Good({"a.bin": DATA, "b.bin": DATA[:500]}))
+    text = f"# models\n{mirror.url('a.bin')} sha256={digest(DATA)}\n\n{mirror.url('b.bin')}\n"
+    (tmp_path / "list.txt").write_text(text)
+    files = run(str(tmp_path / "list.txt"), "--for", str(tmp_path / "out"))["files"]
+    assert [f["verified"] for f in files] == ["sha256", "first-use"]
+    assert (tmp_path / "out/b.bin").read_bytes() == DATA[:500]
+
+
+def test_nothing_of_a_list_is_placed_when_one_file_fails(
+    farm: MirrorFarm, tmp_path: Path, run: Run
+) -> None:
+    mirror = farm.add(Good({"a.bin": DATA}))
+    (tmp_path / "list.txt").write_text(f"{mirror.url('a.bin')}\n{mirror.url('gone.bin')}\n")
+    run(str(tmp_path / "list.txt"), "--for", str(tmp_path / "out"), "--jobs", "1", code=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_local_file_is_placed_and_checked(tmp_path: Path, home: Path, run: Run) -> None:
+    local = tmp_path / torch_name(DATA)
+    local.write_bytes(DATA)
+    file = run(str(local), "--for", "torch-hub")["files"][0]
+    assert file["path"] == str(home / ".cache/torch/hub/checkpoints" / local.name)
+    local.write_bytes(DATA + b"!")
+    assert "sha256" in run(str(local), "--for", "torch-hub", code=1)["error"]["message"]
+
+
+def test_a_second_run_fetches_nothing(farm: MirrorFarm, tmp_path: Path, run: Run) -> None:
+    mirror = farm.add(Good({"a.bin": DATA}))
+    for _ in range(2):
+        file = run(mirror.url("a.bin"), "--for", str(tmp_path / "out"))["files"][0]
+    assert file["download"]["cached"]
+    assert len(mirror.gets("a.bin")) == 1
+
+
+def test_what_a_failed_run_left_is_resumed_by_the_next(
+    farm: MirrorFarm, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = b"\x80" + bytes(3_000_000)
+    mirror = farm.add(Truncated({"a.bin": data}))
+    arguments = (mirror.url("a.bin"), "--for", str(tmp_path / "out"), "--sha256", digest(data))
+    run(*arguments, code=1)
+    mirror.behaviour, mirror.sent = Good({"a.bin": data}), 0
+    file = run(*arguments)["files"][0]
+    assert file["download"]["resumed_from"] == len(data) // 2
+    assert mirror.sent == len(data) - len(data) // 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nosuchfile.pth",), "neither a URL nor a file"),
+        (("https://example.invalid/x.pth",), "for whom"),
+        (("https://example.invalid/x.pth", "--for", "caffe"), "not a framework"),
+        (("https://example.invalid/x.pth", "--for", "torch-hub", "--sha256", "12"), "not a sha256"),
+        (("https://example.invalid/", "--for", "torch-hub"), "names no file"),
+        (("https://huggingface.co/org/name",), "not a file of a Hugging Face"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_code_2(
+    run: Run, arguments: tuple[str, ...], message: str
+) -> None:
+    assert message in run(*arguments, code=2)["error"]["message"]
