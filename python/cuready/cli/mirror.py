@@ -521,7 +521,7 @@ def _shown(value: Any) -> str:
     from cuready.mirrors import urls
 
     if isinstance(value, dict):
-        return ", ".join(f"{key} → {_shown(item)}" for key, item in value.items())
+        return ", ".join(f"{_shown(key)} → {_shown(item)}" for key, item in value.items())
     if isinstance(value, list):
         return ", ".join(urls.redact(str(item)) for item in value)
     return urls.redact(str(value))

@@ -57,8 +57,8 @@ def measure(
 ) -> Ranking:
     """Ask them all and put them in order. Takes a few seconds and at most some 50 MB."""
     asked = candidates(use, mirrors, channel=channel, tag=tag)
-    prober = HttpProber(project="torch" if use == "torch" else "pip")
-    return rank(asked, prober, limits, on_update=on_update)
+    with HttpProber(project="torch" if use == "torch" else "pip") as prober:
+        return rank(asked, prober, limits, on_update=on_update)
 
 
 def fastest(use: Use, known: Catalogue, *, on_update: OnStanding | None = None) -> Mirror:

@@ -240,5 +240,5 @@ def _redacted(value: Any) -> Any:
     if isinstance(value, list):
         return [_redacted(item) for item in value]
     if isinstance(value, dict):
-        return {key: _redacted(item) for key, item in value.items()}
+        return {urls.redact(str(key)): _redacted(item) for key, item in value.items()}
     return value

@@ -27,6 +27,7 @@ from cuready.mirrors import atomic
 __all__ = ["Edit", "Journal", "Operation", "default_root"]
 
 FORMAT = 1
+LOCK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Journal:
         import filelock
 
         self._make_root()
-        lock = filelock.FileLock(self.root / "lock", timeout=10)
+        lock = filelock.FileLock(self.root / "lock", timeout=LOCK_SECONDS)
         try:
             with lock:
                 yield

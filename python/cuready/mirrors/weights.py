@@ -153,7 +153,9 @@ def sources_of(job: WeightsJob, environ: Mapping[str, str] | None = None) -> tup
     trusted = {_HUGGINGFACE, *(_slash(b) for b in own)}
     token = env.get("HF_TOKEN") or env.get("HUGGING_FACE_HUB_TOKEN") or ""
     return tuple(
-        Source(b + rest, headers={"Authorization": f"Bearer {token}"} if token and b in trusted else {})
+        Source(
+            b + rest, headers={"Authorization": f"Bearer {token}"} if token and b in trusted else {}
+        )
         for b in dict.fromkeys(bases)
     )
 
@@ -248,11 +250,19 @@ def _head(client: HttpClient, job: WeightsJob, sources: Sequence[Source]) -> dic
                 linked = headers.get("x-linked-etag", "")
                 etag = (linked or headers.get("etag", "")).removeprefix("W/").strip('"')
                 if reply.status == 200 and commit and etag:
-                    length = headers.get("x-linked-size") or reply.response.headers.get("content-length", "")
-                    return {"commit": commit, "etag": etag, "size": int(length) if length.isdigit() else None}
+                    length = headers.get("x-linked-size") or reply.response.headers.get(
+                        "content-length", ""
+                    )
+                    return {
+                        "commit": commit,
+                        "etag": etag,
+                        "size": int(length) if length.isdigit() else None,
+                    }
                 cause = _status_cause(reply.status)
                 said = f"HTTP {reply.status}, and no X-Repo-Commit header"
-                attempts.append(Attempt(source.mirror, source.url, cause, said, status=reply.status))
+                attempts.append(
+                    Attempt(source.mirror, source.url, cause, said, status=reply.status)
+                )
         except Failure as failure:
             attempts.append(Attempt(source.mirror, source.url, failure.cause, failure.detail))
     request = DownloadRequest(tuple(sources), canonical_url=job.url, kind=FileKind.WEIGHTS)
@@ -283,7 +293,9 @@ def _adopt(fetcher: Fetcher, job: WeightsJob) -> Download:
             f"{job.local}: sha256 is {digest}, not {expected}",
             hint="the file is damaged or another one; fetch it again",
         )
-    ground = Verified.SHA256 if job.sha256 else Verified.SHA256_PREFIX if prefix else Verified.FIRST_USE
+    ground = (
+        Verified.SHA256 if job.sha256 else Verified.SHA256_PREFIX if prefix else Verified.FIRST_USE
+    )
     return Download(job.local.name, fetcher.cache.path_of(digest), digest, size, ground)
 
 
@@ -313,7 +325,9 @@ def _place(fetcher: Fetcher, item: _Prepared, download: Download) -> Placed:
     job = item.job
     notes: list[str] = []
     if download.verified is Verified.FIRST_USE and job.local is None:
-        notes.append("nothing was known to check it against: its sha256 is recorded now; give --sha256")
+        notes.append(
+            "nothing was known to check it against: its sha256 is recorded now; give --sha256"
+        )
     if job.target == "huggingface" and item.file is not None:
         path = layout.place_huggingface(
             fetcher.cache, download.sha256, item.file, commit=item.commit, etag=item.etag,

@@ -210,7 +210,9 @@ def _unpack(archive: Path, folder: Path) -> None:
             for member in pack.infolist():
                 parts = PurePosixPath(member.filename.replace("\\", "/")).parts
                 if ".." in parts or PurePosixPath(member.filename).is_absolute():
-                    raise InputError(f"{archive.name} holds a path that leads out: {member.filename}")
+                    raise InputError(
+                        f"{archive.name} holds a path that leads out: {member.filename}"
+                    )
             folder.mkdir()
             pack.extractall(folder)  # noqa: S202 - names were checked above
     except zipfile.BadZipFile as error:

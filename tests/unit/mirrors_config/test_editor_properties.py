@@ -15,7 +15,9 @@ from cuready._util import tomllib
 
 URL = "https://mirror.example/anaconda/cloud"
 
-names = st.sampled_from(["conda-forge", "bioconda", "a", "x y", "yes", "1.5", "清华", "nvidia", "~"])
+names = st.sampled_from(
+    ["conda-forge", "bioconda", "a", "x y", "yes", "1.5", "清华", "nvidia", "~"]
+)
 comments = st.sampled_from(["", "  # why", "   #", " # - x: [y"])
 ends = st.sampled_from(["\n", "\r\n"])
 quotes = st.sampled_from(["", "'", '"'])
@@ -70,9 +72,7 @@ def only_span_differs(before: str, after: str) -> tuple[str, str]:
     while start < min(len(before), len(after)) and before[start] == after[start]:
         start += 1
     stop = 0
-    while (
-        stop < min(len(before), len(after)) - start and before[-1 - stop] == after[-1 - stop]
-    ):
+    while stop < min(len(before), len(after)) - start and before[-1 - stop] == after[-1 - stop]:
         stop += 1
     return before[start : len(before) - stop], after[start : len(after) - stop]
 
@@ -110,7 +110,9 @@ def test_yaml_edits_change_one_place_and_keep_the_rest(body: str, data: st.DataO
 def pip_confs(draw: st.DrawFn) -> str:
     end, lines = draw(ends), []
     for section in draw(st.lists(st.sampled_from(["global", "install", "list"]), unique=True)):
-        lines += [draw(blank.filter(lambda text: not text.startswith(" ")))] * draw(st.integers(0, 1))
+        lines += [draw(blank.filter(lambda text: not text.startswith(" ")))] * draw(
+            st.integers(0, 1)
+        )
         lines.append(f"[{section}]")
         keys = st.sampled_from(["index-url", "Index_Url2", "timeout", "find-links", "no-index"])
         for key in draw(st.lists(keys, unique=True)):

@@ -53,8 +53,11 @@ def load(body: str) -> dict[str, Any]:
 
 
 def position(body: str, path: Path) -> int:
-    """The line, from 1, of the value at ``path``; 1 when it has no place of its own."""
+    """The line, from 1, of the value at ``path``; of a table, that of its first value."""
     try:
+        value = _get(load(body), path)
+        if isinstance(value, Mapping) and value:
+            return position(body, (*path, next(iter(value))))
         return line_of(body, _span(body, path)[0])
     except ConfigSyntaxError:
         return 1
@@ -168,7 +171,7 @@ def _span(body: str, path: Path) -> tuple[int, int]:
         holder = _get(document, path[:-1])
         holder[path[-1]] = _MARKER
         marked = tomlkit.dumps(document)
-    except (tomlkit.exceptions.TOMLKitError, KeyError, IndexError, TypeError):
+    except (tomlkit.exceptions.TOMLKitError, LookupError, TypeError, AttributeError):
         return _span_by_trial(body, path)
     before, found, after = marked.partition(f'"{_MARKER}"')
     if found and body.startswith(before) and body.endswith(after):

@@ -105,7 +105,7 @@ def _overridden(path: Path, tool: Tool, machine: Machine) -> list[Fault]:
         if not value:
             continue
         for number, line in enumerate(body.splitlines(), start=1):
-            if re.match(rf"\s*{pattern}", line):
+            if re.match(rf"\s*{pattern}", line, re.IGNORECASE):
                 message = f"{name}={urls.redact(value)} in the environment overrides this line"
                 repair = f"unset {name}, or change it where it is set"
                 faults.append(Fault("env-override", "warning", path, number, message, repair))

@@ -131,7 +131,8 @@ class _Checker:
             )  # fmt: skip
 
     def channels(self, value: yaml.Node) -> None:
-        forge = defaults = 0
+        names: list[str] = []
+        lines_of: dict[str, int] = {}
         for text, line in _items(value):
             if text == "nodefaults":
                 self.report.error(
@@ -141,15 +142,15 @@ class _Checker:
                 )  # fmt: skip
             if urls.is_url(text):
                 self.report.address(text, line)
-            name = (urls.cloud_channel(text) or text) if urls.is_url(text) else text
-            if name == "conda-forge" and not forge:
-                forge = line
-            is_defaults = text == "defaults" or urls.pkgs_part(text) == "main"
-            if is_defaults and not defaults:
-                defaults = line
-        if forge and defaults and defaults < forge:
+            name = urls.cloud_channel(text) or text if urls.is_url(text) else text
+            names.append("defaults" if urls.pkgs_part(text) == "main" else name)
+            lines_of.setdefault(names[-1], line)
+        if {"defaults", "conda-forge"} <= set(names) and (
+            names.index("defaults") < names.index("conda-forge")
+        ):
             self.report.warning(
-                "order", defaults, "defaults stands above conda-forge and outranks it",
+                "order", lines_of["defaults"],
+                "defaults stands above conda-forge and outranks it",
                 "put conda-forge first (`conda config --add` turns an order round), "
                 "or take defaults out",
                 "https://conda-forge.org/docs/user/tipsandtricks/",
