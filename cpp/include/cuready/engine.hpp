@@ -101,6 +101,8 @@ class CUREADY_API Engine : public std::enable_shared_from_this<Engine> {
   std::size_t device_memory_size(int profile = -1) const;
   /// Which profiles take these input shapes (one Dims per entry of inputs()); empty when none does.
   std::vector<int> matching_profiles(Span<const Dims> input_shapes) const;
+  /// True when a profile takes this shape for this input, whatever the other inputs are.
+  bool fits(int profile, int tensor, const Dims& shape) const noexcept;
   /// The engine and its layers as JSON. Shapes are those of `context` when one is given. Detail depends on how the plan was built.
   std::string inspect(const ExecutionContext* context = nullptr) const;
 

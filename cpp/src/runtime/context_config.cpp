@@ -311,7 +311,7 @@ void ExecutionContext::Impl::prepare(StreamRef stream) {
   } else if (workspace->generation() != workspace_generation) {
     prepare_workspace(stream);
   }
-  if (!graphs.empty() && graphs.front().port == nullptr) {
+  if (!graphs.empty() && !graphs_have_contexts()) {
     wait_idle();
     clear_graphs();  // captured from this very context, which is about to change
   }

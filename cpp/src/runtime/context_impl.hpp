@@ -140,6 +140,7 @@ struct ExecutionContext::Impl {
   // graphs (graphs.cpp)
   std::string why_no_graph() const;
   std::vector<std::uint64_t> graph_key() const;
+  bool graphs_have_contexts() const;
   void select_graph();
   void enqueue_with_graph(StreamRef stream);
   void capture(GraphEntry& entry);

@@ -172,6 +172,8 @@ std::vector<int> Engine::matching_profiles(Span<const Dims> input_shapes) const 
   return matching;
 }
 
+bool Engine::fits(int profile, int tensor, const Dims& shape) const noexcept { return impl_->fits(profile, tensor, shape); }
+
 std::string Engine::inspect(const ExecutionContext* context) const {
   const cuda::ThrowingGuard guard(*impl_->device().primary());
   const std::lock_guard<std::mutex> lock(impl_->mutex);

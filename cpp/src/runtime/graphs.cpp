@@ -39,13 +39,10 @@ void ExecutionContext::Impl::select_graph() {
   if (found != graphs.end()) {
     graphs.splice(graphs.begin(), graphs, found);
   } else {
-    // On 8.x a profile has one context, and an engine with aliased tensors must not be run by a second one for warm-up: their
-    // graphs come from the main context, which then may not change. One graph at a time is what that allows.
-    const bool own_context = !e.port->one_context_per_profile() && !e.has_alias;
-    const std::size_t most = own_context ? static_cast<std::size_t>(std::max(max_graphs, 1)) : 1;
+    const std::size_t most = graphs_have_contexts() ? static_cast<std::size_t>(std::max(max_graphs, 1)) : 1;
     while (graphs.size() >= most) {
-      wait_idle();
       if (graphs.back().exec != nullptr) {
+        wait_idle();
         cuda::discard(primary->table().cuGraphExecDestroy(graphs.back().exec));
         ++graph_stats.evictions;
       }
@@ -53,14 +50,14 @@ void ExecutionContext::Impl::select_graph() {
     }
     graphs.emplace_front();
     graphs.front().key = std::move(key);
-    if (own_context) {
-      graphs.front().port = e.port->create_context();
-      configure(*graphs.front().port, last_stream);
-    }
   }
   current_graph = &graphs.front();
   active_graph = current_graph->exec;
 }
+
+// On 8.x a profile has one context, and an engine with aliased tensors must not be run by a second one for warm-up: their
+// graphs come from the main context, which then may not change, so there is one graph at a time.
+bool ExecutionContext::Impl::graphs_have_contexts() const { return !e.port->one_context_per_profile() && !e.has_alias; }
 
 void ExecutionContext::Impl::enqueue_with_graph(StreamRef stream) {
   if (current_graph == nullptr) {
@@ -78,27 +75,41 @@ void ExecutionContext::Impl::enqueue_with_graph(StreamRef stream) {
     select_graph();
   }
   GraphEntry& entry = *current_graph;
-  tensorrt::ContextPort& runner = entry.port ? *entry.port : *port;
-  if (entry.exec == nullptr && !entry.refused && entry.runs >= graph_warmup) {
+  if (entry.exec == nullptr && (entry.refused || entry.runs < graph_warmup)) {
+    ++entry.runs;
+    run_port(*port, stream);
+    return;
+  }
+  if (entry.exec == nullptr) {
     try {
+      if (graphs_have_contexts()) {
+        // The graph's own context needs a run before it is captured: that is the run that was asked for.
+        entry.port = e.port->create_context();
+        configure(*entry.port, stream);
+        run_port(*entry.port, stream);
+        cuda::check(primary->table().cuStreamSynchronize(stream.handle), "cuStreamSynchronize", "warm a CUDA graph up");
+        capture(entry);
+        active_graph = entry.exec;
+        return;
+      }
+      wait_idle();
+      has_run = true;
       capture(entry);
     } catch (const Error& error) {
       give_up_graph(entry, error.what(), stream);
       return;
     }
   }
-  if (entry.exec != nullptr) {
-    active_graph = entry.exec;
-    cuda::check(primary->table().cuGraphLaunch(entry.exec, stream.handle), "cuGraphLaunch", "replay a CUDA graph");
-    ++replays;
-    return;
-  }
-  ++entry.runs;
-  run_port(entry.refused ? *port : runner, stream);
+  active_graph = entry.exec;
+  cuda::check(primary->table().cuGraphLaunch(entry.exec, stream.handle), "cuGraphLaunch", "replay a CUDA graph");
+  ++replays;
 }
 
 void ExecutionContext::Impl::give_up_graph(GraphEntry& entry, const std::string& reason, StreamRef stream) {
   entry.refused = true;
+  has_run = true;
+  wait_idle();  // the warm-up may be running in the context that goes now
+  has_run = true;
   entry.port.reset();
   capture_stream.reset();  // a failed capture may leave its stream unusable
   graph_stats.fallback_reason = reason;

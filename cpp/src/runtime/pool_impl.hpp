@@ -1,0 +1,103 @@
+// The inside of a pool: a bounded queue, one dispatcher for each context, one poller.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "cuready/pool.hpp"
+#include "runtime/engine_impl.hpp"
+
+namespace cuready {
+
+struct Future::State {
+  mutable std::mutex mutex;
+  mutable std::condition_variable changed;
+  bool done = false;
+  std::vector<PoolOutput> outputs;
+  Status status;
+  std::vector<std::function<void()>> callbacks;
+
+  void finish(std::vector<PoolOutput> results, Status how) noexcept;
+};
+
+/// A request on its way.
+struct Job {
+  PoolRequest request;
+  std::shared_ptr<Future::State> state;
+  std::unique_ptr<Event> producer_ready;  // recorded by submit(), when the producer's stream is the caller's to name
+};
+
+/// Memory that a run in flight uses; it goes back to its context's lane when the run is done.
+struct LaneSlot {
+  std::unique_ptr<Event> done;
+  std::vector<std::shared_ptr<DeviceBuffer>> device;   // staged inputs and outputs, by tensor index
+  std::vector<std::unique_ptr<PinnedBuffer>> staging;  // pinned copies of pageable host memory, by tensor index
+  struct CopyBack {
+    void* destination;
+    const void* source;
+    std::size_t nbytes;
+  };
+  std::vector<CopyBack> copies;  // pinned → pageable, by the poller
+  Job job;
+  std::vector<PoolOutput> outputs;
+  Status failure;
+  std::size_t lane = 0;
+};
+
+/// Pinned memory that callers hold on to for a while and give back by letting go of it: allocating it anew costs more than a run.
+class PinnedCache : public std::enable_shared_from_this<PinnedCache> {
+ public:
+  explicit PinnedCache(const Device& device) : device_(device) {}
+  std::shared_ptr<PinnedBuffer> take(std::size_t nbytes);
+
+ private:
+  void give_back(std::unique_ptr<PinnedBuffer> buffer) noexcept;
+  static constexpr std::size_t most = 64;
+  Device device_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<PinnedBuffer>> free_;
+};
+
+/// One context with its stream and its slots.
+struct Lane {
+  std::shared_ptr<ExecutionContext> context;
+  std::shared_ptr<Stream> stream;
+  std::vector<std::unique_ptr<LaneSlot>> slots;
+  std::vector<LaneSlot*> free;
+  int load = 0;  // requests that it has taken and that are not done
+  std::thread dispatcher;
+};
+
+struct ContextPool::Impl {
+  std::shared_ptr<Engine> engine;
+  PoolOptions options;
+  std::size_t max_pending = 0;
+
+  std::mutex mutex;
+  std::condition_variable work, room, flying, idle;
+  std::deque<Job> queue;
+  std::vector<LaneSlot*> launched;  // from the dispatchers to the poller
+  std::vector<Lane> lanes;
+  std::thread poller;
+  bool closing = false, stop_poller = false, joined = false;
+  int taken = 0;  // requests that have left the queue and are not done
+  std::shared_ptr<PinnedCache> pinned;
+  std::uint64_t submitted = 0, completed = 0, failed = 0;
+  std::mutex close_mutex;
+
+  void check(const PoolRequest& request) const;
+  Future enqueue(PoolRequest request, std::unique_lock<std::mutex>& lock);
+  void dispatch(Lane& lane);
+  void run(Lane& lane, LaneSlot& slot);
+  void stage_inputs(Lane& lane, LaneSlot& slot, std::vector<TensorView>& views);
+  void place_outputs(Lane& lane, LaneSlot& slot, std::vector<TensorView>& views);
+  void collect_outputs(Lane& lane, LaneSlot& slot);
+  void poll();
+  void retire(LaneSlot& slot);
+  bool may_take(const Lane& lane) const;
+};
+
+}  // namespace cuready
