@@ -75,7 +75,7 @@ def fastest(use: Use, known: Catalogue, *, on_update: OnStanding | None = None) 
         messages=[
             f"{item['name']}: {item['title']} {item['detail']}".rstrip() for item in attempts
         ],
-        hint="`cuready mirror test` shows each; is there a network, a proxy, a portal to log in to?",
+        hint="see the causes above: is there a network, a proxy, a portal to log in to?",
         details={"attempts": attempts},
     )
 

@@ -9,9 +9,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cuready._util import tomllib
 from cuready.mirrors.editors import ini_edit, toml_edit, yaml_edit
 from cuready.mirrors.editors.text import ConfigSyntaxError, Text
-from cuready._util import tomllib
 
 URL = "https://mirror.example/anaconda/cloud"
 

@@ -1,4 +1,4 @@
-"""What must not be touched is not touched, and the message names the file, the line and the cure."""
+"""What must not be touched is not touched; the message names the file, the line and the cure."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def _span(body: str, path: Path) -> tuple[int, int]:
 def _span_by_trial(body: str, path: Path) -> tuple[int, int]:
     """The same where tomlkit moves things: ``[[index]]`` tables with another table in between.
 
-    Each place that spells the value is tried; the right one is where a marker changes only ``path``.
+    Each place that spells the value is tried: at the right one a marker changes only ``path``.
     """
     expected = load(body)
     value = _get(expected, path)
