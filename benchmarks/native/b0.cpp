@@ -65,6 +65,10 @@ struct Driver {
   int (*graph_launch)(void*, void*) = nullptr;
   int (*copy_to_device)(uint64_t, void const*, size_t, void*) = nullptr;
   int (*copy_to_host)(void*, uint64_t, size_t, void*) = nullptr;
+  int (*begin_capture)(void*, int) = nullptr;
+  int (*end_capture)(void*, void**) = nullptr;
+  int (*instantiate)(void**, void*, unsigned long long) = nullptr;
+  int (*graph_destroy)(void*) = nullptr;
   int (*context_set)(void*) = nullptr;
   int (*context_get)(void**) = nullptr;
   std::string error;
@@ -86,6 +90,10 @@ Driver& driver() {
     bind(d.graph_launch, "cuGraphLaunch");
     bind(d.copy_to_device, "cuMemcpyHtoDAsync_v2");
     bind(d.copy_to_host, "cuMemcpyDtoHAsync_v2");
+    bind(d.begin_capture, "cuStreamBeginCapture_v2");
+    bind(d.end_capture, "cuStreamEndCapture");
+    bind(d.instantiate, "cuGraphInstantiateWithFlags");
+    bind(d.graph_destroy, "cuGraphDestroy");
     bind(d.context_set, "cuCtxSetCurrent");
     bind(d.context_get, "cuCtxGetCurrent");
     return d;
@@ -208,6 +216,20 @@ B0_API double b0_rebind_ns(b0_context* c, int set) {
   bool const fine = c->bind(static_cast<size_t>(set)) && c->enqueue();
   auto const end = Clock::now();
   return fine ? elapsed_ns(begin, end) : -1;
+}
+
+/// Captures one enqueueV3 of what is bound into a CUgraphExec; null when that fails.
+B0_API void* b0_capture(b0_context* c) {
+  constexpr int kThreadLocal = 1;
+  void* graph = nullptr;
+  void* executable = nullptr;
+  if (!c->bind(0) || !c->enqueue() || !c->wait()) return nullptr;  // warm-up
+  if (driver().begin_capture(c->stream, kThreadLocal) != 0) return nullptr;
+  bool const fine = c->enqueue();
+  if (driver().end_capture(c->stream, &graph) != 0 || !fine || graph == nullptr) return nullptr;
+  int const status = driver().instantiate(&executable, graph, 0);
+  driver().graph_destroy(graph);
+  return status == 0 ? executable : nullptr;
 }
 
 /// One cuGraphLaunch, in ns; negative when it failed.

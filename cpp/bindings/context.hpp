@@ -104,6 +104,7 @@ class PyContext {
   StreamRef stream_ref_;
   Device device_;
   GilPolicy gil_;
+  bool entered_ = false;    // guarded by the GIL
   bool submitted_ = false;  // since current_ became current
   bool has_order_ = false;  // copies or waits were put on order_on_ since the last submission
   StreamRef order_on_;

@@ -257,7 +257,8 @@ LoadOptions load_options(py::object const& weight_budget, std::string const& rea
 }
 
 std::shared_ptr<Engine> load_engine_of(Runtime& runtime, py::object const& plan,
-                                       py::object const& weight_budget, std::string const& reader, bool check_version) {
+                                       py::object const& weight_budget, std::string const& reader,
+                                       bool check_version) {
   LoadOptions const options = load_options(weight_budget, reader, check_version);
   std::shared_ptr<Engine> engine;
   if (PyObject_CheckBuffer(plan.ptr()) != 0) {

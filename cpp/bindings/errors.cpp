@@ -149,7 +149,10 @@ py::object make_exception(Error const& error) {
     arguments["name"] = error.cuda().name;
     arguments["code"] = error.cuda().code;
   }
-  py::object exception = type(py::str(error.message()), **arguments);
+  std::string const& operation = error.operation();
+  py::object exception =
+      type(py::str(operation.empty() ? error.message() : operation + ": " + error.message()),
+           **arguments);
   add_notes(exception, words, error.hint());
   return exception;
 }

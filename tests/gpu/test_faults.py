@@ -1,4 +1,4 @@
-"""What users and broken files do wrong: each the right typed error, and the context stays usable."""
+"""Wrong calls and broken files: each the right typed error, and the context stays usable."""
 
 from __future__ import annotations
 

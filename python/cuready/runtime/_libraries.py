@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cuready._core import Library, LibraryInfo, PlanInfo
 
     PathLike = str | os.PathLike[str]
@@ -29,7 +29,8 @@ WHEEL_PACKAGES = (
     "tensorrt_rtx",
 )
 
-_log = logging.getLogger("cuready.tensorrt")
+
+LIBRARY_PREFIXES = ("libnvinfer", "libtensorrt")
 
 
 def wheel_directories() -> list[str]:
@@ -37,9 +38,13 @@ def wheel_directories() -> list[str]:
     found: dict[str, None] = {}
     for package in WHEEL_PACKAGES:
         for entry in sys.path:
-            folder = Path(entry or ".") / package
-            if any(folder.glob("libnvinfer*.so*")) or any(folder.glob("libtensorrt*.so*")):
-                found[str(folder)] = None
+            folder = os.path.join(entry or os.curdir, package)
+            try:
+                names = os.listdir(folder)
+            except OSError:  # not there, not a folder, or a zip file
+                continue
+            if any(name.startswith(LIBRARY_PREFIXES) and ".so" in name for name in names):
+                found[folder] = None
     return list(found)
 
 
@@ -105,11 +110,15 @@ def resolve(library: Library | PathLike | None) -> Library:
 
 def cmake_dir() -> Path:
     """Folder of the CMake package, for ``cmake -Dcuready_DIR=…``."""
+    from pathlib import Path
+
     return Path(__file__).resolve().parent.parent / "lib" / "cmake" / "cuready"
 
 
 def _follow_log_level() -> None:
     """Keep only those of TensorRT's log records that Python's logging would show."""
+    import logging
+
     from cuready import _core
 
-    _core.set_log_threshold(_log.getEffectiveLevel())
+    _core.set_log_threshold(logging.getLogger("cuready.tensorrt").getEffectiveLevel())

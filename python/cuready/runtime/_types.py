@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
+
+# No dataclasses here: they import inspect, which would be a third of this package's import time.
 
 __all__ = ["BenchmarkReport", "Percentiles", "Profile", "Version"]
 
@@ -26,21 +27,41 @@ class Version(NamedTuple):
         return ".".join(str(part) for part in parts)
 
 
-@dataclass(frozen=True)
 class Profile:
     """One optimization profile: what it allows for each input.
 
-    For a shape tensor, whose *values* are bounded, the tuples hold values.
+    Attributes:
+        index: its number, as `ExecutionContext.set_profile` takes it.
+        min, opt, max: name → shape; for a shape tensor, whose *values* are bounded, its values.
     """
 
-    index: int
-    min: Mapping[str, Shape]
-    opt: Mapping[str, Shape]
-    max: Mapping[str, Shape]
+    __slots__ = ("index", "max", "min", "opt")
+
+    def __init__(
+        self,
+        index: int,
+        min: Mapping[str, Shape],  # TensorRT's own words
+        opt: Mapping[str, Shape],
+        max: Mapping[str, Shape],
+    ) -> None:
+        self.index = index
+        self.min = min
+        self.opt = opt
+        self.max = max
+
+    def __repr__(self) -> str:
+        return f"Profile(index={self.index}, min={self.min}, opt={self.opt}, max={self.max})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Profile) and self._key() == other._key()
+
+    __hash__ = None  # type: ignore[assignment]  # its mappings are not hashable
+
+    def _key(self) -> tuple[object, ...]:
+        return (self.index, self.min, self.opt, self.max)
 
 
-@dataclass(frozen=True)
-class Percentiles:
+class Percentiles(NamedTuple):
     """Milliseconds over all runs; ``cov`` is the coefficient of variation in percent."""
 
     min: float
@@ -53,8 +74,7 @@ class Percentiles:
     cov: float
 
 
-@dataclass(frozen=True)
-class BenchmarkReport:
+class BenchmarkReport(NamedTuple):
     """What `benchmark` measured: trtexec's stages, in milliseconds.
 
     ``enqueue`` is host time of the submitting call; ``h2d``, ``gpu`` and ``d2h`` are device time
@@ -77,7 +97,10 @@ class BenchmarkReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON types."""
-        return asdict(self)
+        return {
+            name: value._asdict() if isinstance(value, Percentiles) else value
+            for name, value in self._asdict().items()
+        }
 
     def summary(self) -> str:
         """A few lines for people."""
