@@ -74,9 +74,10 @@ class Context:
 
     def path(self, path: str, *, follow_last: bool = True) -> Path:
         """The real file behind ``path``, every link resolved inside the root. It need not exist."""
-        if not self.rooted:
-            return Path(path)
-        return Path(self.root + self._resolve(path, follow_last))
+        return Path(self._real(path, follow_last))
+
+    def _real(self, path: str, follow_last: bool = True) -> str:
+        return self.root + self._resolve(path, follow_last) if self.rooted else path
 
     def realpath(self, path: str) -> str:
         """``path`` after all symbolic links, as the diagnosed machine names it."""
@@ -117,7 +118,7 @@ class Context:
     def stat(self, path: str, *, follow: bool = True) -> os.stat_result | None:
         """``os.stat`` of ``path``, None when it is not there. Raises PermissionError."""
         try:
-            return os.stat(self.path(path, follow_last=follow), follow_symlinks=follow)
+            return os.stat(self._real(path, follow), follow_symlinks=follow)
         except PermissionError:
             raise
         except (OSError, ValueError):
@@ -149,14 +150,14 @@ class Context:
     def readlink(self, path: str) -> str | None:
         """Target of the symbolic link ``path`` as it is written, None when it is none."""
         try:
-            return os.readlink(self.path(path, follow_last=False))
+            return os.readlink(self._real(path, False))
         except OSError:
             return None
 
     def listdir(self, path: str) -> list[str]:
         """Sorted names in ``path``, empty when it is no folder. Raises PermissionError."""
         try:
-            return sorted(os.listdir(self.path(path)))
+            return sorted(os.listdir(self._real(path)))
         except PermissionError:
             raise
         except (OSError, ValueError):
@@ -169,16 +170,17 @@ class Context:
         device is not opened: it would block.
         """
         try:
-            real = self.path(path)
-            descriptor = os.open(real, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _O_BINARY)
+            descriptor = os.open(self._real(path), _OPEN_FLAGS)
         except PermissionError:
             raise
         except (OSError, ValueError):
             return None
-        with os.fdopen(descriptor, "rb", buffering=0) as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return None
-            return _read_all(stream, limit)
+            return _read_all(descriptor, limit)
+        finally:
+            os.close(descriptor)
 
     def read_text(self, path: str, limit: int = TEXT_LIMIT) -> str | None:
         """Like :meth:`read_bytes`, as text; bytes that are no UTF-8 become U+FFFD."""
@@ -223,16 +225,16 @@ class Context:
         return None
 
 
-_O_BINARY = getattr(os, "O_BINARY", 0)
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-def _read_all(stream: Any, limit: int) -> bytes:
+def _read_all(descriptor: int, limit: int) -> bytes:
     """Files below /proc and /sys give one page a read and no size, so read until the end."""
     chunks, left = [], limit
     while left > 0:
-        chunk = stream.read(min(left, 1 << 20))
+        chunk = os.read(descriptor, min(left, 1 << 16))
         if not chunk:
             break
         chunks.append(chunk)
         left -= len(chunk)
-    return b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -8,7 +8,6 @@ Formats: https://packaging.python.org/en/latest/specifications/recording-install
 from __future__ import annotations
 
 import json
-import os
 import posixpath
 import re
 from collections import Counter
@@ -101,8 +100,7 @@ def _distribution(context: Context, folder: str, name: str) -> Iterator[Distribu
 
 
 def _dist_info(context: Context, folder: str, path: str) -> Distribution:
-    real = os.fspath(context.path(path))
-    members = set(os.listdir(real)) if os.path.isdir(real) else set()
+    members = set(context.listdir(path))
     stem_name, _, stem_version = posixpath.basename(path)[: -len(".dist-info")].partition("-")
     wanted = FAMILIES.match(normalize(stem_name)) is not None
     fields = _metadata(context, f"{path}/METADATA", wanted) if "METADATA" in members else {}
