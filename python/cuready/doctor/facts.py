@@ -59,7 +59,7 @@ def version(text: str | None) -> Version | None:
 def has_gpu(snapshot: Snapshot) -> bool:
     """Whether an NVIDIA GPU is known to be in this machine, by any of the ways to see one."""
     return bool(
-        snapshot.gpus
+        any(not (gpu.driver or "").startswith("vfio") for gpu in snapshot.gpus)  # a guest has it
         or snapshot.driver.proc_gpus
         or snapshot.nvml.devices
         or snapshot.cuda.devices
@@ -84,11 +84,19 @@ def gpu_capability(gpu: PciGpu, snapshot: Snapshot) -> ComputeCapability | None:
     """Compute capability of a PCI GPU: as read, by its PCI id, or by the name that the driver gives."""
     if gpu.compute_capability:
         return parse_capability(gpu.compute_capability)
+    for device in (*snapshot.cuda.devices, *snapshot.nvml.devices):
+        if device.compute_capability and same_address(device.pci_address, gpu.address):
+            return parse_capability(device.compute_capability)
     known = gpu_tables.by_pci_id(gpu.device_id)
     if known is not None:
         return known.capability
     name = gpu.name or snapshot.driver.proc_gpu_names.get(gpu.address)
     return _capability_by_name(name) if name else None
+
+
+def same_address(left: str | None, right: str) -> bool:
+    """Whether two PCI addresses are one: NVML writes the domain with eight digits, sysfs with four."""
+    return left is not None and left.lower().lstrip("0") == right.lower().lstrip("0")
 
 
 def _capability_by_name(name: str) -> ComputeCapability | None:

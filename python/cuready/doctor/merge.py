@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from cuready.doctor import catalogue
+from cuready.doctor.facts import same_address
 from cuready.doctor.finding import Finding, Severity
 from cuready.snapshot import NativeProbe, Snapshot
 
@@ -70,12 +71,7 @@ def _covers(probe: NativeProbe, subject: str) -> bool:
     working = [device for device in probe.devices if not device.error]
     if not _PCI_ADDRESS.match(subject):
         return bool(working)
-    return any(_same_address(device.pci_address, subject) for device in working)
-
-
-def _same_address(left: str | None, right: str) -> bool:
-    """NVML writes the domain with eight digits, sysfs with four."""
-    return left is not None and left.lower().lstrip("0") == right.lower().lstrip("0")
+    return any(same_address(device.pci_address, subject) for device in working)
 
 
 def _sort_key(item: Finding) -> tuple[int, tuple[int, str], str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cuready.doctor import catalogue, facts
 from cuready.doctor.finding import Confidence, Evidence, Fix, Risk, Severity
 from cuready.doctor.installers import join, system_command
-from cuready.doctor.registry import Outcome, Skipped, Unknown, check
+from cuready.doctor.registry import Outcome, Skipped, check
 from cuready.snapshot import Snapshot
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
@@ -207,7 +207,7 @@ def mig_instances(snapshot: Snapshot) -> Outcome:
 def debug_variables(snapshot: Snapshot) -> Outcome:
     """Left over from debugging or profiling: slow, or another library under everything."""
     if not snapshot.environment and snapshot.scope.kind != "host":
-        return Unknown("the environment of that machine is not known")
+        return Skipped("the environment of that machine is not known")
     set_to = {
         name: value
         for name in ("CUDA_INJECTION64_PATH", "COMPUTE_PROFILE", "CUDA_LAUNCH_BLOCKING")
