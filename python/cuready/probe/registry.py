@@ -77,6 +77,7 @@ READERS: tuple[Reader, ...] = (
     Reader(
         "libraries", "libraries:read", limit_s=7.0, after=("distributions", "modules", "records")
     ),
+    Reader("dlls", "pe:read", limit_s=5.0, after=("host", "modules")),
     Reader("gpu-code", "gpu_code:read", limit_s=5.0, after=("distributions", "modules")),
     Reader("kernelspecs", "project:read_kernelspecs", after=("python",)),
     Reader("installers", "installers:read_available", after=("python",)),
