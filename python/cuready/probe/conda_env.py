@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 from cuready.probe.context import Context, Facts, Incomplete, Skip
 from cuready.snapshot import CondaPackage
@@ -38,7 +39,7 @@ def read(context: Context) -> Facts:
         path = f"{prefix}/conda-meta/{name}"
         try:
             packages.append(_package(context, prefix, path, name))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             problems.append(f"{path}: {error}")
     facts = {
         "python.conda_packages": tuple(package for package in packages if package),
@@ -62,7 +63,10 @@ def _package(context: Context, prefix: str, path: str, file_name: str) -> CondaP
     if not data.rstrip().endswith(b"}"):
         raise ValueError("cut short")
     channel, subdir = _CHANNEL.search(data), _SUBDIR.search(data)
-    checked = context.deep or _CHECKED.match(parts[1]) is not None
+    missing: list[str] = []
+    altered: list[str] = []
+    if context.deep or _CHECKED.match(parts[1]):
+        missing, altered = _differences(context, prefix, json.loads(data))
     return CondaPackage(
         name=parts[1],
         version=parts[2],
@@ -70,13 +74,48 @@ def _package(context: Context, prefix: str, path: str, file_name: str) -> CondaP
         channel=channel[1].decode("utf-8", "replace") if channel else "",
         subdir=subdir[1].decode("utf-8", "replace") if subdir else "",
         requested=_REQUESTED.search(data) is not None,
-        missing_files=_missing(context, prefix, data) if checked else (),
+        missing_files=tuple(missing),
+        altered_files=tuple(altered),
     )
 
 
-def _missing(context: Context, prefix: str, data: bytes) -> tuple[str, ...]:
-    files = json.loads(data).get("files")
-    if not isinstance(files, list):
-        return ()
-    paths = (path for path in files if isinstance(path, str))
-    return tuple(path for path in paths if context.stat(f"{prefix}/{path}", follow=False) is None)
+def _differences(
+    context: Context, prefix: str, record: dict[str, Any]
+) -> tuple[list[str], list[str]]:
+    """``(missing, altered)``: paths of the record that are gone, or of another size.
+
+    Links have no size of their own, and conda rewrites the prefix inside some files, so that only
+    plain files are compared. With ``--deep`` their SHA-256 is, too.
+    """
+    listed = record.get("paths_data", {}).get("paths") or [
+        {"_path": path} for path in record.get("files", ())
+    ]
+    missing, altered = [], []
+    for entry in listed:
+        path = str(entry["_path"])
+        found = context.stat(f"{prefix}/{path}", follow=False)
+        if found is None:
+            missing.append(path)
+        elif _is_plain(entry) and (
+            found.st_size != entry.get("size_in_bytes", found.st_size)
+            or (context.deep and _hash_differs(context, f"{prefix}/{path}", entry))
+        ):
+            altered.append(path)
+    return missing, altered
+
+
+def _is_plain(entry: dict[str, Any]) -> bool:
+    return entry.get("path_type", "hardlink") == "hardlink" and "prefix_placeholder" not in entry
+
+
+def _hash_differs(context: Context, path: str, entry: dict[str, Any]) -> bool:
+    wanted = entry.get("sha256_in_prefix") or entry.get("sha256")
+    if not wanted:
+        return False
+    import hashlib
+
+    digest = hashlib.sha256()
+    with open(context.path(path), "rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest() != str(wanted)

@@ -272,9 +272,13 @@ def add_conda_package(
     channel: str = "https://conda.anaconda.org/conda-forge/linux-64",
     subdir: str = "linux-64",
     files: Sequence[str] = (),
+    paths: Sequence[Mapping[str, object]] = (),
     requested: bool = False,
 ) -> None:
-    """``conda-meta/name-version-build.json``, keys in conda's order."""
+    """``conda-meta/name-version-build.json``, keys in conda's order.
+
+    ``paths``: entries of ``paths_data``, with ``_path``, ``size_in_bytes``, ``sha256`` and so on.
+    """
     document = {
         "build": build,
         "build_number": 0,
@@ -282,6 +286,7 @@ def add_conda_package(
         "depends": [],
         "files": list(files),
         "name": name,
+        "paths_data": {"paths": list(paths), "paths_version": 1},
         "requested_spec": name if requested else "None",
         "subdir": subdir,
         "version": version,

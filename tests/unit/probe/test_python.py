@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from cuready.errors import IncompleteError, InputError
 from cuready.probe import take, target
 from cuready.probe.distributions import normalize
 from cuready.probe.torch_build import parse_version_py
-from cuready.snapshot import PythonEnv, Snapshot
+from cuready.snapshot import CondaPackage, PythonEnv, Snapshot
 
 from .roots import (
     add_conda,
@@ -127,6 +128,29 @@ def test_a_conda_prefix(tmp_path: Path) -> None:
     assert python.conda_history == ("conda create -n x python",)
     deep = {package.name: package for package in read(root, deep=True).python.conda_packages}
     assert deep["scipy"].missing_files == ("lib/gone",)
+
+
+def test_files_that_another_installer_overwrote_show(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    add_conda(root)
+    good, bad = b"1234", b"4321"
+    paths = []
+    for name, on_disk in (("same", good), ("swapped", bad), ("grown", good + b"5")):
+        write(root, f"/opt/conda/lib/{name}", on_disk)
+        digest = hashlib.sha256(good).hexdigest()
+        paths.append({"_path": f"lib/{name}", "size_in_bytes": 4, "sha256": digest})
+    write(root, "/opt/conda/bin/tool", "#!/opt/conda/bin/python")
+    paths.append({"_path": "bin/tool", "size_in_bytes": 99, "prefix_placeholder": "/old"})
+    paths.append({"_path": "lib/gone", "size_in_bytes": 4})
+    add_conda_package(root, "/opt/conda", "libtorch", "2.5.1", paths=paths)
+
+    def libtorch(deep: bool) -> CondaPackage:
+        found = read(root, deep=deep).python.conda_packages
+        return next(package for package in found if package.name == "libtorch")
+
+    assert libtorch(False).missing_files == ("lib/gone",)
+    assert libtorch(False).altered_files == ("lib/grown",)
+    assert libtorch(True).altered_files == ("lib/swapped", "lib/grown")
 
 
 def test_a_conda_prefix_without_python_still_lists_its_packages(tmp_path: Path) -> None:
