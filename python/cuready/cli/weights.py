@@ -24,19 +24,38 @@ def weights() -> None:
 
 @weights.command()
 @click.argument("what", metavar="URL|FILE", nargs=-1, required=True)
-@click.option("--for", "target", metavar="TARGET",
-              help="torch-hub, torchvision, insightface, keras, huggingface, or a folder. "
-              "Without it, well-known URLs name their own.")  # fmt: skip
-@click.option("--sha256", default="", metavar="HEX", help="The file's digest (one URL or file only).")
-@click.option("--as", "origin", metavar="URL", default="",
-              help="For a local file: the URL that the framework would have fetched it from.")  # fmt: skip
+@click.option(
+    "--for",
+    "target",
+    metavar="TARGET",
+    help="torch-hub, torchvision, insightface, keras, huggingface, or a folder. "
+    "Without it, well-known URLs name their own.",
+)
+@click.option(
+    "--sha256", default="", metavar="HEX", help="The file's digest (one URL or file only)."
+)
+@click.option(
+    "--as",
+    "origin",
+    metavar="URL",
+    default="",
+    help="For a local file: the URL that the framework would fetch.",
+)
 @click.option("--name", default="", help="File name there; for insightface the model pack's name.")
 @click.option("--subdir", default="models", show_default=True, help="keras: its cache_subdir.")
-@click.option("--mirror", "mirrors", multiple=True, metavar="URL",
-              help="A host with the same paths, asked first (may be repeated).")  # fmt: skip
-@click.option("--jobs", type=click.IntRange(1, 16), default=4, show_default=True,
-              help="Files at once.")  # fmt: skip
-@click.option("--refresh", is_flag=True, help="Accept that a URL's content changed since first seen.")
+@click.option(
+    "--mirror",
+    "mirrors",
+    multiple=True,
+    metavar="URL",
+    help="A host with the same paths, asked first (may be repeated).",
+)
+@click.option(
+    "--jobs", type=click.IntRange(1, 16), default=4, show_default=True, help="Files at once."
+)
+@click.option(
+    "--refresh", is_flag=True, help="Accept that a URL's content changed since first seen."
+)
 @click.option("--force", is_flag=True, help="insightface: unpack over a pack that is there.")
 @_common.format_option()
 def fetch(
@@ -54,21 +73,23 @@ def fetch(
 ) -> int:
     """Fetch weights, verify them, and put them where code that downloads will find them.
 
-    URL is fetched (resumed where an earlier run stopped). FILE is a text file with one URL a line, each
-    with its sha256 behind it where known, or a weights file that is here already.
+    URL is fetched (resumed where an earlier run stopped). FILE is a text file with one URL a line,
+    each with its sha256 behind it where known, or a weights file that is here already.
     """
     from cuready.mirrors.net.cache import Cache
     from cuready.mirrors.net.client import HttpClient
     from cuready.mirrors.net.fetch import Fetcher
     from cuready.mirrors.net.progress import TerminalProgress
-    from cuready.mirrors.weights import WeightsJob, fetch_weights
+    from cuready.mirrors.weights import fetch_weights
 
     common = {"name": name, "subdir": subdir, "mirrors": mirrors, "force": force}
     found: list[WeightsJob] = []
     for item in what:
         found += _jobs_of(item, target, sha256, origin, common)
     if len(found) > 1 and (sha256 or name or origin):
-        raise click.UsageError("--sha256, --name and --as are for one file; a list has its own digests")
+        raise click.UsageError(
+            "--sha256, --name and --as are for one file; a list has its own digests"
+        )
     with HttpClient() as client, TerminalProgress() as progress:
         fetcher = Fetcher(client, Cache(), on_progress=progress)
         placed = fetch_weights(fetcher, found, parallel=jobs, refresh=refresh)
@@ -79,8 +100,9 @@ def fetch(
     return _common.EXIT_OK
 
 
-def _jobs_of(item: str, target: str | None, sha256: str, origin: str,
-             common: dict[str, object]) -> list[WeightsJob]:  # fmt: skip
+def _jobs_of(
+    item: str, target: str | None, sha256: str, origin: str, common: dict[str, object]
+) -> list[WeightsJob]:
     """The jobs that one argument stands for: a URL, a list of URLs, or a file to place."""
     from cuready.mirrors.weights import WeightsJob, read_url_list
 

@@ -1,7 +1,7 @@
-"""`cuready weights fetch`: model weights into a framework's own cache, verified and through mirrors.
+"""`cuready weights fetch`: model weights into a framework's own cache, through mirrors.
 
-Code that would download them at its first run then finds them and does not. Where each framework looks
-is in ``weights_layout``; which hosts have mirrors is data (``net/data/weights.toml``).
+Code that would download them at its first run then finds them and does not. Where each framework
+looks is in ``weights_layout``; which hosts have mirrors is data (``net/data/weights.toml``).
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def read_url_list(text: str, origin: str = "the list") -> list[tuple[str, str]] 
 
 
 def sources_of(job: WeightsJob, environ: Mapping[str, str] | None = None) -> tuple[Source, ...]:
-    """Everywhere the job's file may be, in order: the user's mirrors, HF_ENDPOINT, origin, known mirrors.
+    """Where the file may be, in order: the user's mirrors, HF_ENDPOINT, origin, known mirrors.
 
     A token (``HF_TOKEN``) goes to huggingface.co and HF_ENDPOINT only, never to a mirror.
     """
@@ -181,8 +181,9 @@ def fetch_weights(
     """
     prepared = [_prepare(fetcher.client, job) for job in jobs]
     wanted = [item.request for item in prepared if item.request is not None]
-    downloads = iter(fetch_all(fetcher, wanted, jobs=parallel, cancel=cancel, refresh=refresh)
-                     if wanted else [])  # fmt: skip
+    downloads = iter(
+        fetch_all(fetcher, wanted, jobs=parallel, cancel=cancel, refresh=refresh) if wanted else []
+    )
     placed: list[Placed] = []
     for item in prepared:
         download = next(downloads) if item.request is not None else _adopt(fetcher, item.job)
@@ -208,14 +209,18 @@ def _prepare(client: HttpClient, job: WeightsJob) -> _Prepared:
         prefix = layout.expected_prefix(job.name or layout.file_name(job.url))
     if job.local is not None:
         return _Prepared(job, None)
-    request = DownloadRequest(sources_of(job), sha256=job.sha256, kind=FileKind.WEIGHTS,
-                              sha256_prefix="" if job.sha256 else prefix,
-                              canonical_url=job.url)  # fmt: skip
+    request = DownloadRequest(
+        sources_of(job),
+        sha256=job.sha256,
+        kind=FileKind.WEIGHTS,
+        sha256_prefix="" if job.sha256 else prefix,
+        canonical_url=job.url,
+    )
     return _Prepared(job, request)
 
 
 def _prepare_huggingface(client: HttpClient, job: WeightsJob) -> _Prepared:
-    """Ask for the commit and the ETag, which name the file's places; LFS files have their sha256 there."""
+    """Ask for commit and ETag, which name the file's places; of LFS files it is the sha256."""
     file = layout.parse_huggingface(job.url)
     if file is None:
         raise InputError(
@@ -230,13 +235,18 @@ def _prepare_huggingface(client: HttpClient, job: WeightsJob) -> _Prepared:
     digest = job.sha256 or (etag if re.fullmatch(r"[0-9a-f]{64}", etag) else "")
     request = None
     if job.local is None:
-        request = DownloadRequest(sources, sha256=digest, size=size, kind=FileKind.WEIGHTS,
-                                  canonical_url=_HUGGINGFACE + urlsplit(url).path.lstrip("/"))  # fmt: skip
+        request = DownloadRequest(
+            sources,
+            sha256=digest,
+            size=size,
+            kind=FileKind.WEIGHTS,
+            canonical_url=_HUGGINGFACE + urlsplit(url).path.lstrip("/"),
+        )
     return _Prepared(replace(job, sha256=digest), request, file, head["commit"], etag)
 
 
 def _head(client: HttpClient, job: WeightsJob, sources: Sequence[Source]) -> dict[str, Any]:
-    """``X-Repo-Commit``, ``X-Linked-Etag`` or ``ETag``, and size, from the first source that says them.
+    """``X-Repo-Commit``, ``X-Linked-Etag`` or ``ETag``, and size: of the first that says them.
 
     The headers are on the first answer, before the redirect to the storage
     (huggingface_hub/file_download.py, ``get_hf_file_metadata``).
@@ -330,17 +340,29 @@ def _place(fetcher: Fetcher, item: _Prepared, download: Download) -> Placed:
         )
     if job.target == "huggingface" and item.file is not None:
         path = layout.place_huggingface(
-            fetcher.cache, download.sha256, item.file, commit=item.commit, etag=item.etag,
+            fetcher.cache,
+            download.sha256,
+            item.file,
+            commit=item.commit,
+            etag=item.etag,
             root=layout.huggingface_cache(),
-        )  # fmt: skip
+        )
     elif job.target == "insightface":
         name = job.name or layout.file_name(job.url).removesuffix(".zip")
         root = Path("~/.insightface").expanduser()
         path = layout.place_insightface(download.path, name, root=root, replace=job.force)
     else:
         path = fetcher.cache.place(download.sha256, _folder(job) / _checked_name(job))
-    return Placed(job.url, job.target, path, download.sha256, download.size, download.verified.value,
-                  None if job.local is not None else download, tuple(notes))  # fmt: skip
+    return Placed(
+        job.url,
+        job.target,
+        path,
+        download.sha256,
+        download.size,
+        download.verified.value,
+        None if job.local is not None else download,
+        tuple(notes),
+    )
 
 
 def _folder(job: WeightsJob) -> Path:

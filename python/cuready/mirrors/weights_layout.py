@@ -1,4 +1,4 @@
-"""Where each framework looks for weights, under which name, and what it checks; read in their sources.
+"""Where each framework looks for weights, and what it checks: read in their sources.
 
 * torch.hub: ``torch/hub.py`` — ``get_dir`` (``$TORCH_HOME/hub``, ``$XDG_CACHE_HOME/torch/hub``,
   ``~/.cache/torch/hub``), ``load_state_dict_from_url`` (``checkpoints/`` + the URL's last part) and
@@ -7,10 +7,10 @@
 * keras: ``keras/src/utils/file_utils.py`` ``get_file`` (``<home>/<cache_subdir>/<fname>``) and
   ``keras/src/backend/config.py`` (``$KERAS_HOME``, else ``~/.keras``, else ``/tmp/.keras``);
   keras.applications pass ``cache_subdir="models"``.
-* insightface: ``insightface/utils/storage.py`` — ``~/.insightface/models/NAME`` is taken for complete
-  when the folder exists, so a half unpacked one stays broken for ever; here it appears in one rename.
-  ``antelopev2.zip`` holds one folder of its own name more, which the library then does not look into
-  (https://github.com/deepinsight/insightface/issues/2766).
+* insightface: ``insightface/utils/storage.py`` — ``~/.insightface/models/NAME`` is taken for
+  complete when the folder exists, so a half unpacked one stays broken for ever; here it appears in
+  one rename. ``antelopev2.zip`` holds one folder of its own name more, which the library then does
+  not look into (https://github.com/deepinsight/insightface/issues/2766).
 * huggingface_hub: ``file_download.py`` — ``models--ORG--NAME/{blobs/ETAG, refs/REVISION,
   snapshots/COMMIT/PATH → ../../blobs/ETAG}``; ``constants.py`` — ``$HF_HUB_CACHE``,
   ``$HUGGINGFACE_HUB_CACHE``, ``$HF_HOME/hub``, ``$XDG_CACHE_HOME/huggingface/hub``.
@@ -122,7 +122,7 @@ class HuggingFaceFile:
 
 
 def parse_huggingface(url: str) -> HuggingFaceFile | None:
-    """``https://HOST/[datasets/]ORG/NAME/resolve/REVISION/PATH`` taken apart; None when it is none."""
+    """``https://HOST/[datasets/]ORG/NAME/resolve/REVISION/PATH`` in parts, or None."""
     parts = [unquote(part) for part in urlsplit(url).path.strip("/").split("/")]
     repo_type = "model"
     if parts and parts[0] in ("datasets", "spaces"):
@@ -180,8 +180,8 @@ def _link_or_copy(blob: Path, pointer: Path) -> None:
 def place_insightface(archive: Path, name: str, *, root: Path, replace: bool = False) -> Path:
     """Unpack a model pack into ``root/models/NAME``; the folder appears whole or not at all.
 
-    Raises InputError when the archive is no model pack or the folder is there already and ``replace``
-    is not given.
+    Raises InputError when the archive is no model pack or the folder is there already and
+    ``replace`` is not given.
     """
     target = root / "models" / name
     if target.exists() and not replace:
@@ -214,7 +214,7 @@ def _unpack(archive: Path, folder: Path) -> None:
                         f"{archive.name} holds a path that leads out: {member.filename}"
                     )
             folder.mkdir()
-            pack.extractall(folder)  # noqa: S202 - names were checked above
+            pack.extractall(folder)
     except zipfile.BadZipFile as error:
         raise InputError(f"{archive.name} is not a ZIP archive: {error}") from error
 

@@ -1,6 +1,6 @@
 """A process that downloads one file, to be killed, interrupted or raced by a test.
 
-    python child.py CACHE NAME SHA256 SIZE DESTINATION URL...      (SHA256 "-": not known)
+python child.py CACHE NAME SHA256 SIZE DESTINATION URL...      (SHA256 "-": not known)
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from servers import MirrorFarm
 
 from cuready.mirrors.net import Cache, Fetcher, HttpClient
 
+
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment of whoever runs the tests must not decide them."""

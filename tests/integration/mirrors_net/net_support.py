@@ -1,4 +1,4 @@
-"""Small makers that the download tests share: bytes, digests, requests, and limits that keep tests short."""
+"""What the download tests share: bytes, digests, requests, and limits that keep them short."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def request_for(mirrors: list[Mirror], data: bytes, name: str = "pkg-1.0-0.conda", **fields: Any) -> DownloadRequest:
+def request_for(
+    mirrors: list[Mirror], data: bytes, name: str = "pkg-1.0-0.conda", **fields: Any
+) -> DownloadRequest:
     """A request for a conda package with known digest, from these mirrors in this order."""
     fields.setdefault("sha256", digest(data))
     fields.setdefault("size", len(data))

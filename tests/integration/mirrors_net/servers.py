@@ -5,9 +5,9 @@
         good = farm.add(Good(files))
         bad.url("pkg-1.0.conda")
 
-Each behaviour is a class with one method; ``Mirror.log`` holds every request and ``Mirror.sent`` the body
-bytes that left the server, so that a test can count what a retry cost. Nothing here sleeps to
-synchronise: a server that hangs waits for an event that the farm sets on exit.
+Each behaviour is a class with one method; ``Mirror.log`` holds every request and ``Mirror.sent``
+the body bytes that left the server, so that a test can count what a retry cost. Nothing here sleeps
+to synchronise: a server that hangs waits for an event that the farm sets on exit.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         mirror = self.server.mirror
-        exchange = Exchange(self.command, self.path, {k.lower(): v for k, v in self.headers.items()})
+        exchange = Exchange(
+            self.command, self.path, {k.lower(): v for k, v in self.headers.items()}
+        )
         mirror.log.append(exchange)
         with contextlib.suppress(OSError):
             mirror.behaviour.answer(self, exchange)
@@ -242,7 +244,7 @@ class MissingPackage(Good):
 
 
 class WrongBytes(Good):
-    """Same length, same first bytes, other content from ``position`` on (negative: from the end)."""
+    """Same length and first bytes, one other byte at ``position`` (negative: from the end)."""
 
     def __init__(self, files: dict[str, bytes], position: int = -1) -> None:
         changed = {}
@@ -472,7 +474,9 @@ class MirrorFarm:
         self.authority.configure_trust(context)
         return context
 
-    def server_context(self, *names: str, authority: trustme.CA | None = None, **kwargs: Any) -> ssl.SSLContext:
+    def server_context(
+        self, *names: str, authority: trustme.CA | None = None, **kwargs: Any
+    ) -> ssl.SSLContext:
         """A server context with a certificate for ``names`` (default 127.0.0.1)."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         issuer = authority or self.authority

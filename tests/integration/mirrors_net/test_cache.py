@@ -1,4 +1,4 @@
-"""The cache when the disk is full, read-only, or not a folder; and placing files where others look."""
+"""The cache on a disk that is full, read-only, or no folder; and placing files."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_disk_that_fills_up_on_the_way_keeps_what_is_there(
         self._stream = FullAfter(self._stream)  # type: ignore[assignment]
 
     monkeypatch.setattr(Partial, "begin", begin)
-    with pytest.raises(CacheError, match="100000 bytes .* needed"):
+    with pytest.raises(CacheError, match=r"100000 bytes .* needed"):
         fetch_one(fetcher, request)
     monkeypatch.setattr(Partial, "begin", original)
     download = fetch_one(fetcher, request)
@@ -68,7 +68,9 @@ def test_a_disk_that_fills_up_on_the_way_keeps_what_is_there(
     assert download.path.read_bytes() == DATA
 
 
-def test_a_cache_that_cannot_be_a_folder_is_named(farm: MirrorFarm, fetcher: Fetcher, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_a_folder_is_named(
+    farm: MirrorFarm, fetcher: Fetcher, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("in the way")
     fetcher.cache = Cache(tmp_path / "file" / "cache")
     with pytest.raises(CacheError, match=str(tmp_path / "file")) as caught:
@@ -106,7 +108,11 @@ def test_cached_files_are_read_only_and_placed_copies_are_not(
 
 
 def test_a_placed_file_replaces_the_old_one_whole_or_not_at_all(
-    farm: MirrorFarm, fetcher: Fetcher, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    farm: MirrorFarm,
+    fetcher: Fetcher,
+    cache: Cache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     download = fetch_one(fetcher, request_for([farm.add(good(DATA))], DATA))
     target = tmp_path / "model.pth"

@@ -85,7 +85,9 @@ def test_total_failure_lists_every_mirror_with_its_cause_and_the_ladder(
     farm: MirrorFarm, fetcher: Fetcher
 ) -> None:
     bad = thirteen_bad(farm)
-    mirrors = [mirror for cause, mirror in bad if cause not in ("truncated", "connection-reset", "slow")]
+    mirrors = [
+        mirror for cause, mirror in bad if cause not in ("truncated", "connection-reset", "slow")
+    ]
     with pytest.raises(MirrorError) as caught:
         fetch_one(fetcher, request_for(mirrors, DATA))
     error = caught.value
@@ -127,7 +129,7 @@ def test_the_fastest_of_slow_mirrors_finishes_the_file_from_where_the_others_sto
     download = fetch_one(
         make_fetcher(min_rate=500_000, rate_window=0.15), request_for([slower, slow], data)
     )
-    assert [str(a.cause) for a in download.attempts][0] == "slow"
+    assert next(str(a.cause) for a in download.attempts) == "slow"
     assert download.mirror == slow.name
     assert slow.sent + slower.sent < 1.4 * len(data)
 
@@ -185,7 +187,7 @@ def test_a_file_of_another_size_is_refused_before_it_is_fetched(
     big = farm.add(good(DATA + bytes(5_000_000)))
     download = fetch_one(fetcher, request_for([big, farm.add(good(DATA))], DATA))
     assert str(download.attempts[0].cause) == "size-mismatch"
-    assert big.sent < 2_000_000
+    assert download.attempts[0].received == 0
 
 
 def test_a_mirror_that_failed_three_times_is_left_alone_by_the_files_that_follow(
@@ -213,7 +215,9 @@ def test_an_open_circuit_is_tried_after_all_when_nothing_else_is_left(
     assert [str(a.cause) for a in download.attempts] == ["circuit-open", "None"]
 
 
-def test_metadata_is_never_kept_as_the_truth_about_a_url(farm: MirrorFarm, fetcher: Fetcher) -> None:
+def test_metadata_is_never_kept_as_the_truth_about_a_url(
+    farm: MirrorFarm, fetcher: Fetcher
+) -> None:
     behaviour = good(DATA)
     mirror = farm.add(behaviour)
     url = mirror.url("repodata.json")
@@ -224,7 +228,9 @@ def test_metadata_is_never_kept_as_the_truth_about_a_url(farm: MirrorFarm, fetch
     assert second.path.read_bytes() == b'{"packages": {"new": {}}}'
 
 
-def test_credentials_stay_with_the_host_that_they_are_for(farm: MirrorFarm, fetcher: Fetcher) -> None:
+def test_credentials_stay_with_the_host_that_they_are_for(
+    farm: MirrorFarm, fetcher: Fetcher
+) -> None:
     from servers import RedirectTo
 
     store = farm.add(good(DATA))

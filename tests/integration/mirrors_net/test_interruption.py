@@ -15,7 +15,7 @@ import pytest
 from net_support import conda_bytes, digest, good, request_for
 from servers import Good, MirrorFarm, Stall, Truncated, WrongBytes
 
-from cuready.mirrors.net import Cache, CancelToken, Cancelled, Fetcher, fetch_all
+from cuready.mirrors.net import Cache, Cancelled, CancelToken, Fetcher, fetch_all
 from cuready.mirrors.net.faults import KILL_POINTS
 
 NAME = "pkg-1.0-0.conda"
@@ -24,8 +24,15 @@ CHILD = Path(__file__).with_name("child.py")
 PYTHON = Path(__file__).parents[3] / "python"
 
 
-def start(cache: Path, urls: list[str], destination: Path | str = "-", *, sha256: str = digest(DATA),
-          size: str = str(len(DATA)), **environment: str) -> subprocess.Popen[str]:  # fmt: skip
+def start(
+    cache: Path,
+    urls: list[str],
+    destination: Path | str = "-",
+    *,
+    sha256: str = digest(DATA),
+    size: str = str(len(DATA)),
+    **environment: str,
+) -> subprocess.Popen[str]:
     command = [sys.executable, str(CHILD), str(cache), NAME, sha256, size, str(destination), *urls]
     variables = {**os.environ, "PYTHONPATH": str(PYTHON), **environment}
     return subprocess.Popen(
@@ -93,7 +100,7 @@ def test_ctrl_c_ends_within_a_second_and_what_is_there_can_be_resumed(
 
     fine = farm.add(good(DATA))
     again = start(tmp_path / "cache", [fine.url(NAME)])
-    output, errors = again.communicate(timeout=60)
+    _output, errors = again.communicate(timeout=60)
     assert again.returncode == 0, errors
     assert fine.sent == len(DATA) - 200_000
 

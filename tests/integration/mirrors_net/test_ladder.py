@@ -75,13 +75,17 @@ TRANSPORT: dict[str, tuple[Make, Cause, str]] = {
         Cause.TLS_UNTRUSTED,
         "tls",
     ),
-    "expired": (lambda f: tls(f, not_after=NOW - YEAR, not_before=NOW - 2 * YEAR), Cause.TLS_EXPIRED, "tls"),
+    "expired": (
+        lambda f: tls(f, not_after=NOW - YEAR, not_before=NOW - 2 * YEAR),
+        Cause.TLS_EXPIRED,
+        "tls",
+    ),
     "another host's certificate": (
         lambda f: tls(f, names=("mirror.example",)),
         Cause.TLS_HOSTNAME,
         "tls",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", TRANSPORT)
@@ -113,7 +117,9 @@ def test_a_wrong_clock_is_told_from_an_expired_certificate(farm: MirrorFarm) -> 
     context = farm.server_context(not_before=NOW - 2 * YEAR, not_after=NOW - YEAR)
     report = climb(farm, farm.add(Past(), tls=context).base + "/c")
     assert report.cause is Cause.CLOCK_SKEW
-    assert report.rungs[-1].evidence["clock_skew_seconds"] == pytest.approx(1.5 * 365 * 86400, rel=0.01)
+    assert report.rungs[-1].evidence["clock_skew_seconds"] == pytest.approx(
+        1.5 * 365 * 86400, rel=0.01
+    )
 
 
 HTTP: dict[str, tuple[Make, Cause, str]] = {
@@ -123,7 +129,11 @@ HTTP: dict[str, tuple[Make, Cause, str]] = {
     "429": (lambda f: f.add(Status(429)).base + "/c", Cause.HTTP_TOO_MANY, "http"),
     "500": (lambda f: f.add(Status(500)).base + "/c", Cause.HTTP_SERVER_ERROR, "http"),
     "418": (lambda f: f.add(Status(418)).base + "/c", Cause.HTTP_STATUS, "http"),
-    "redirects without end": (lambda f: f.add(RedirectLoop()).base + "/c", Cause.REDIRECT_LOOP, "http"),
+    "redirects without end": (
+        lambda f: f.add(RedirectLoop()).base + "/c",
+        Cause.REDIRECT_LOOP,
+        "http",
+    ),
     "redirect to a file": (
         lambda f: f.add(Status(302, Location="file:///etc/passwd")).base + "/c",
         Cause.BAD_REDIRECT,
@@ -145,7 +155,7 @@ HTTP: dict[str, tuple[Make, Cause, str]] = {
         Cause.EMPTY_INDEX,
         "content",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", HTTP)
@@ -187,11 +197,21 @@ def test_pip_refused_by_user_agent_is_its_own_cause(farm: MirrorFarm) -> None:
 def test_a_good_channel_holds_every_rung(farm: MirrorFarm) -> None:
     report = climb(farm, tls(farm))
     assert report.ok
-    assert [rung.name for rung in report.rungs] == ["url", "proxy", "dns", "tcp", "tls", "http", "content"]
+    assert [rung.name for rung in report.rungs] == [
+        "url",
+        "proxy",
+        "dns",
+        "tcp",
+        "tls",
+        "http",
+        "content",
+    ]
     assert report.rungs[-1].evidence == {"packages": 1}
 
 
-@pytest.mark.parametrize("url", ["", "ftp://host/x", "https://", "http://host:99999/", "not a url", "http://[/"])
+@pytest.mark.parametrize(
+    "url", ["", "ftp://host/x", "https://", "http://host:99999/", "not a url", "http://[/"]
+)
 def test_what_is_no_url_is_said_so(url: str) -> None:
     assert diagnose(url).cause is Cause.INVALID_URL
 
@@ -200,7 +220,9 @@ def test_a_climb_keeps_its_time_limit(farm: MirrorFarm) -> None:
     began = time.monotonic()
     report = diagnose(farm.black_hole().base, seconds=0.5, step_seconds=0.3, context=farm.trust())
     assert report.cause is Cause.NO_RESPONSE
-    assert time.monotonic() - began < 3.0  # ten times the limit of a step: this asserts an end, no speed
+    assert (
+        time.monotonic() - began < 3.0
+    )  # ten times the limit of a step: this asserts an end, no speed
 
 
 # --- proxies -------------------------------------------------------------------------------------
@@ -277,7 +299,9 @@ def test_a_socks_proxy_without_support_is_one_clear_error(monkeypatch: pytest.Mo
 # --- certificate authorities ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT"])
+@pytest.mark.parametrize(
+    "variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT"]
+)
 def test_a_company_ca_from_the_environment_is_trusted(
     farm: MirrorFarm, monkeypatch: pytest.MonkeyPatch, tmp_path: object, variable: str
 ) -> None:
@@ -285,7 +309,13 @@ def test_a_company_ca_from_the_environment_is_trusted(
 
     path = pathlib.Path(str(tmp_path)) / "ca.pem"
     farm.authority.cert_pem.write_to_path(str(path))
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT"):
+    for name in (
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "PIP_CERT",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, str(path))
     assert diagnose(tls(farm), ProbeKind.CONDA_CHANNEL).ok

@@ -38,7 +38,11 @@ class Paced(Behaviour):
         self.rate, self.package = rate, package
 
     def answer(self, handler: Handler, exchange: object) -> None:
-        pages = {"repodata.json": REPODATA, "large-1-0.conda": self.package, "mirrorz.json": MIRRORZ}
+        pages = {
+            "repodata.json": REPODATA,
+            "large-1-0.conda": self.package,
+            "mirrorz.json": MIRRORZ,
+        }
         data = pages.get(handler.name)
         if data is None:
             handler.reply(404, b"no")
@@ -76,8 +80,12 @@ def test_twelve_mirrors_in_six_seconds_with_the_wrong_ones_left_out(farm: Mirror
         "tls": farm.add(Paced(3_000_000), tls=stranger),
     }
     candidates = [channel(name, f"{mirror.base}/conda-forge") for name, mirror in servers.items()]
-    candidates[0] = channel("fast", f"{fast.base}/conda-forge", status_url=f"{fast.base}/mirrorz.json",
-                            status_format="mirrorz")  # fmt: skip
+    candidates[0] = channel(
+        "fast",
+        f"{fast.base}/conda-forge",
+        status_url=f"{fast.base}/mirrorz.json",
+        status_format="mirrorz",
+    )
     told: list[Standing] = []
     began = time.monotonic()
     with HttpProber(context=farm.trust()) as prober, LiveTable() as table:
@@ -106,8 +114,10 @@ def test_twelve_mirrors_in_six_seconds_with_the_wrong_ones_left_out(farm: Mirror
     assert "best: fast" in text and "captive-portal" in text
 
 
-PIP_PAGE = b'<!DOCTYPE html><html><body><a href="../../w/pip-1-py3-none-any.whl#sha256=0">pip</a></body></html>'
-TORCH_PAGE = b'<html><body><a href="/whl/cu130/torch-2.9.0%2Bcu130-cp312.whl">torch</a></body></html>'
+PIP_PAGE = b'<!DOCTYPE html><html><a href="../../w/pip-1-py3-none-any.whl#sha256=0">pip</a></html>'
+TORCH_PAGE = (
+    b'<html><body><a href="/whl/cu130/torch-2.9.0%2Bcu130-cp312.whl">torch</a></body></html>'
+)
 WHEEL = ("application/octet-stream", conda_bytes(400_000))
 
 

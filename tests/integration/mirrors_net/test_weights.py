@@ -25,8 +25,16 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of its own, and no setting of the machine's."""
-    for name in ("TORCH_HOME", "KERAS_HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE",
-                 "HF_ENDPOINT", "HF_TOKEN", "XDG_CACHE_HOME"):  # fmt: skip
+    for name in (
+        "TORCH_HOME",
+        "KERAS_HOME",
+        "HF_HOME",
+        "HF_HUB_CACHE",
+        "HUGGINGFACE_HUB_CACHE",
+        "HF_ENDPOINT",
+        "HF_TOKEN",
+        "XDG_CACHE_HOME",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CUREADY_CACHE_DIR", str(tmp_path / "cuready"))
@@ -64,10 +72,16 @@ def test_torch_finds_the_file_under_the_urls_name_in_checkpoints(
 
 
 @pytest.mark.parametrize(
-    ("variable", "folder"), [("TORCH_HOME", "hub/checkpoints"), ("XDG_CACHE_HOME", "torch/hub/checkpoints")]
+    ("variable", "folder"),
+    [("TORCH_HOME", "hub/checkpoints"), ("XDG_CACHE_HOME", "torch/hub/checkpoints")],
 )
 def test_torchs_variables_are_honoured(
-    farm: MirrorFarm, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, variable: str, folder: str
+    farm: MirrorFarm,
+    tmp_path: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    folder: str,
 ) -> None:
     monkeypatch.setenv(variable, str(tmp_path / "elsewhere"))
     name = torch_name(DATA)
@@ -123,7 +137,12 @@ def pack(*names: str) -> bytes:
 
 @pytest.mark.parametrize("nested", [False, True], ids=["flat", "antelopev2's nested folder"])
 def test_an_insightface_pack_is_unpacked_where_the_real_library_takes_it_for_available(
-    farm: MirrorFarm, home: Path, run: Run, pypi_wheel: Callable[..., Path], tmp_path: Path, nested: bool
+    farm: MirrorFarm,
+    home: Path,
+    run: Run,
+    pypi_wheel: Callable[..., Path],
+    tmp_path: Path,
+    nested: bool,
 ) -> None:
     prefix = "buffalo_t/" if nested else ""
     data = pack(f"{prefix}det.onnx", f"{prefix}rec.onnx")
@@ -147,7 +166,9 @@ def test_an_insightface_pack_is_unpacked_where_the_real_library_takes_it_for_ava
         "from insightface.utils.storage import ensure_available\n"
         "print(ensure_available('models', 'buffalo_t'))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.stdout.strip() == str(folder), done.stderr
 
 
@@ -161,7 +182,9 @@ def test_an_insightface_pack_that_is_there_is_not_overwritten_without_force(
     assert [p.name for p in (home / ".insightface/models").iterdir()] == ["p"]
 
 
-@pytest.mark.parametrize("data", [pack("../../evil.onnx"), pack("readme.txt"), b"PK\x03\x04 no zip"])
+@pytest.mark.parametrize(
+    "data", [pack("../../evil.onnx"), pack("readme.txt"), b"PK\x03\x04 no zip"]
+)
 def test_a_bad_pack_is_refused_and_leaves_nothing(
     farm: MirrorFarm, home: Path, run: Run, data: bytes
 ) -> None:
@@ -174,7 +197,7 @@ def test_a_bad_pack_is_refused_and_leaves_nothing(
 
 
 class Hub(Behaviour):
-    """Answers as huggingface.co does: headers on the first answer, then a redirect to the storage."""
+    """As huggingface.co: headers on the first answer, then a redirect to the storage."""
 
     def __init__(self, data: bytes, *, lfs: bool = True, storage: str = "") -> None:
         super().__init__()
@@ -186,7 +209,10 @@ class Hub(Behaviour):
             return
         headers = {"X_Repo_Commit": COMMIT}
         if self.lfs:
-            headers |= {"X_Linked_Etag": f'"{digest(self.data)}"', "X_Linked_Size": str(len(self.data))}
+            headers |= {
+                "X_Linked_Etag": f'"{digest(self.data)}"',
+                "X_Linked_Size": str(len(self.data)),
+            }
             handler.reply(302, Location="/store/blob", **headers)
             return
         git = hashlib.sha1(b"blob %d\0" % len(self.data) + self.data).hexdigest()
@@ -210,7 +236,9 @@ def test_the_real_huggingface_hub_finds_the_file_offline(
         "print(try_to_load_from_cache('org/name', 'sub/model.safetensors'))\n"
         "print(hf_hub_download('org/name', 'sub/model.safetensors', local_files_only=True))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.stdout.split() == [file["path"]] * 2, done.stderr
     assert Path(file["path"]).read_bytes() == DATA
     assert Path(file["path"]).is_symlink()

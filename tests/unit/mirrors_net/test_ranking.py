@@ -89,7 +89,7 @@ class Simulation:
 
 
 def fair_share(rates: list[float], downlink: float) -> float:
-    """What each of several downloads gets at most of one downlink: slow ones leave their rest to others."""
+    """What each download gets of one downlink at most: slow ones leave their rest to others."""
     share, left = downlink / len(rates), downlink
     for position, rate in enumerate(sorted(rates)):
         share = left / (len(rates) - position)
@@ -100,7 +100,9 @@ def fair_share(rates: list[float], downlink: float) -> float:
 
 
 def candidate(name: str, *domains: str) -> Candidate:
-    return Candidate(name, ProbeKind.CONDA_CHANNEL, f"http://{name}/", frozenset(domains or (name,)))
+    return Candidate(
+        name, ProbeKind.CONDA_CHANNEL, f"http://{name}/", frozenset(domains or (name,))
+    )
 
 
 def simulated_run(seed: int) -> float:
@@ -135,7 +137,9 @@ def test_the_choice_is_within_ten_percent_of_the_best_in_95_of_100_runs() -> Non
 class Scripted:
     """A prober with fixed answers."""
 
-    def __init__(self, sightings: dict[str, Sighting], alone: dict[str, float] | None = None) -> None:
+    def __init__(
+        self, sightings: dict[str, Sighting], alone: dict[str, float] | None = None
+    ) -> None:
         self.sightings, self.alone = sightings, alone or {}
         self.measured: list[str] = []
 
@@ -186,9 +190,11 @@ def test_a_stale_copy_comes_after_every_fresh_one() -> None:
 
 def test_only_the_fastest_few_are_timed_alone_and_that_time_counts() -> None:
     first = {f"m{number}": 1e6 + number for number in range(8)}
-    alone = {name: 1e6 for name in first} | {"m4": 5e6}
+    alone = dict.fromkeys(first, 1000000.0) | {"m4": 5e6}
     prober = Scripted({name: seen(rate) for name, rate in first.items()}, alone)
-    ranking = rank([candidate(name) for name in first], prober, TestLimits(most_finalists=5), now=NOW)
+    ranking = rank(
+        [candidate(name) for name in first], prober, TestLimits(most_finalists=5), now=NOW
+    )
     assert prober.measured == ["m7", "m6", "m5", "m4", "m3"]
     assert ranking.first is not None and ranking.first.candidate.name == "m4"
 

@@ -62,12 +62,33 @@ _WHERE = {
     "fetch_one": "batch",
 }
 
-__all__ = [  # noqa: RUF022 - as in the table above
-    "CAUSES", "Attempt", "Cache", "CacheError", "CancelToken", "Cancelled", "Cause",
-    "CircuitBreaker", "Download", "DownloadRequest", "Fetcher", "FileKind", "HttpClient",
-    "LadderReport", "NetOptions", "ProbeKind", "ProgressEvent", "ProgressKind", "Source",
-    "TerminalProgress", "Verified", "default_cache_dir", "diagnose", "fetch_all", "fetch_one",
-]  # fmt: skip
+__all__ = [
+    "CAUSES",
+    "Attempt",
+    "Cache",
+    "CacheError",
+    "CancelToken",
+    "Cancelled",
+    "Cause",
+    "CircuitBreaker",
+    "Download",
+    "DownloadRequest",
+    "Fetcher",
+    "FileKind",
+    "HttpClient",
+    "LadderReport",
+    "NetOptions",
+    "ProbeKind",
+    "ProgressEvent",
+    "ProgressKind",
+    "Source",
+    "TerminalProgress",
+    "Verified",
+    "default_cache_dir",
+    "diagnose",
+    "fetch_all",
+    "fetch_one",
+]
 
 
 def __getattr__(name: str) -> Any:

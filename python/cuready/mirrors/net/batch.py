@@ -1,4 +1,4 @@
-"""Many files at once, with a bound: the calling thread stays free, so that Ctrl-C works at any moment."""
+"""Many files at once, with a bound; the calling thread stays free for Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from cuready.errors import MirrorError
-from cuready.mirrors.net.cancel import CancelToken, Cancelled
+from cuready.mirrors.net.cancel import Cancelled, CancelToken
 from cuready.mirrors.net.diagnosis import add_diagnosis
 from cuready.mirrors.net.fetch import Fetcher
 from cuready.mirrors.net.request import Download, DownloadRequest
@@ -35,9 +35,9 @@ def fetch_all(
 ) -> list[Download]:
     """Fetch every request, at most ``jobs`` at a time; the results are in the requests' order.
 
-    The first file that no mirror gives calls the others off (what they have stays resumable) and its
-    MirrorError is raised, with the tries of every file that failed in ``details["files"]``. Raises
-    CacheError, Cancelled, and KeyboardInterrupt within a second of Ctrl-C.
+    The first file that no mirror gives calls the others off (what they have stays resumable) and
+    its MirrorError is raised, with the tries of every file that failed in ``details["files"]``.
+    Raises CacheError, Cancelled, and KeyboardInterrupt within a second of Ctrl-C.
     """
     token = cancel or CancelToken()
     queue = deque(_Job(request, Future()) for request in requests)
@@ -46,10 +46,14 @@ def fetch_all(
     lock = threading.Lock()
     # Daemon threads: one that is stuck in name resolution must not hold up the end of the program.
     threads = [
-        threading.Thread(target=_work, args=(fetcher, queue, lock, token, refresh), daemon=True,
-                         name=f"download-{number}")
+        threading.Thread(
+            target=_work,
+            args=(fetcher, queue, lock, token, refresh),
+            daemon=True,
+            name=f"download-{number}",
+        )
         for number in range(max(1, wanted))
-    ]  # fmt: skip
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -63,9 +67,12 @@ def fetch_all(
 
 
 def fetch_one(
-    fetcher: Fetcher, request: DownloadRequest, *, cancel: CancelToken | None = None,
+    fetcher: Fetcher,
+    request: DownloadRequest,
+    *,
+    cancel: CancelToken | None = None,
     refresh: bool = False,
-) -> Download:  # fmt: skip
+) -> Download:
     """One file, as ``fetch_all`` does it."""
     return fetch_all(fetcher, [request], jobs=1, cancel=cancel, refresh=refresh)[0]
 
@@ -77,8 +84,9 @@ def _await(threads: Sequence[threading.Thread]) -> None:
             thread.join(0.1)
 
 
-def _work(fetcher: Fetcher, queue: deque[_Job], lock: threading.Lock, token: CancelToken,
-          refresh: bool) -> None:  # fmt: skip
+def _work(
+    fetcher: Fetcher, queue: deque[_Job], lock: threading.Lock, token: CancelToken, refresh: bool
+) -> None:
     while True:
         with lock:
             if not queue:

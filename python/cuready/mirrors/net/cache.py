@@ -1,4 +1,4 @@
-"""The content-addressed cache: a file has the name of its sha256, and gets it only when it is whole.
+"""The content-addressed cache: a file is named by its sha256, and only once it is whole.
 
 Layout under the root (``$CUREADY_CACHE_DIR``, else the platform's cache folder)::
 
@@ -43,7 +43,7 @@ class CacheError(IncompleteError):
 
 
 def default_cache_dir() -> Path:
-    """``$CUREADY_CACHE_DIR/downloads``, else ``downloads`` in the user's cache folder of cuready."""
+    """``$CUREADY_CACHE_DIR/downloads``, else ``downloads`` in cuready's own cache folder."""
     named = os.environ.get(CACHE_VARIABLE)
     base = Path(named).expanduser() if named else platformdirs.user_cache_path("cuready")
     return base / "downloads"

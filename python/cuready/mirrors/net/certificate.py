@@ -1,7 +1,8 @@
 """Issuer, owner and dates of a certificate that was not trusted, for the message that says why.
 
-The ssl module decodes only certificates that it has verified, and those are not the ones of interest.
-So the four fields are read from the DER bytes here (X.509: RFC 5280, 4.1; DER: X.690, 8 and 10).
+The ssl module decodes only certificates that it has verified, and those are not the ones of
+interest. So the four fields are read from the DER bytes here (X.509: RFC 5280, 4.1; DER: X.690, 8
+and 10).
 """
 
 from __future__ import annotations

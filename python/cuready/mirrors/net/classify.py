@@ -1,4 +1,4 @@
-"""From an exception or an HTTP status to a cause: by type and code, never by substring of a message."""
+"""From an exception or an HTTP status to a cause: by type and code, not by a message's text."""
 
 from __future__ import annotations
 
@@ -23,8 +23,14 @@ _VERIFY_CODES = {
     64: Cause.TLS_HOSTNAME,  # IP address mismatch
 }
 # What OpenSSL says when the other side does not speak TLS; ssl.SSLError.reason is its symbol.
-_NOT_TLS_REASONS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL",
-                    "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}  # fmt: skip
+_NOT_TLS_REASONS = {
+    "WRONG_VERSION_NUMBER",
+    "HTTP_REQUEST",
+    "HTTPS_PROXY_REQUEST",
+    "UNKNOWN_PROTOCOL",
+    "RECORD_LAYER_FAILURE",
+    "PACKET_LENGTH_TOO_LONG",
+}
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 _RESET = {errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED}
 
@@ -42,7 +48,8 @@ def cause_of_tls(error: ssl.SSLError) -> Cause:
     """The cause behind a failed handshake."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _VERIFY_CODES.get(error.verify_code, Cause.TLS_UNTRUSTED)
-    return Cause.TLS_NOT_TLS if error.reason in _NOT_TLS_REASONS else Cause.TLS_FAILED
+    reason = getattr(error, "reason", None)  # OpenSSL's symbol; unset when Python itself raised
+    return Cause.TLS_NOT_TLS if reason in _NOT_TLS_REASONS else Cause.TLS_FAILED
 
 
 def _from_os_error(link: BaseException) -> Cause | None:

@@ -1,4 +1,4 @@
-"""The HTTP client under everything: httpx with the environment's proxy and CA, redirects followed here."""
+"""The HTTP client under everything: httpx, with the environment's proxy and CA settings."""
 
 from __future__ import annotations
 
@@ -21,11 +21,17 @@ from cuready.mirrors.net.trust import ssl_context
 __all__ = ["Failure", "HttpClient", "Reply"]
 
 
-class Failure(Exception):  # noqa: N818 - internal signal, always turned into an Attempt
+class Failure(Exception):  # noqa: N818 - a signal inside, always turned into an Attempt
     """A try failed for a known cause."""
 
-    def __init__(self, cause: Cause, detail: str = "", *, status: int | None = None,
-                 retry_after: float | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        cause: Cause,
+        detail: str = "",
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(f"{cause.value}: {detail}")
         self.cause = cause
         self.detail = detail
@@ -56,7 +62,8 @@ class Reply:
 class HttpClient:
     """One connection pool; may be used from several threads. Use as a context manager.
 
-    ``verify`` replaces the environment's CA settings (tests, and callers with a context of their own).
+    ``verify`` replaces the environment's CA settings (tests, and callers with a context of their
+    own).
     """
 
     def __init__(self, options: NetOptions | None = None, *, verify: ssl.SSLContext | None = None):

@@ -14,8 +14,8 @@ _GZIP = (b"\x1f\x8b",)  # RFC 1952, 2.3.1
 _BZIP2 = (b"BZh",)
 _ZSTD = (b"\x28\xb5\x2f\xfd",)  # RFC 8878, 3.1.1
 
-# A `.conda` file is a ZIP archive since its first version (conda-package-streaming docs); a wheel is
-# one by PEP 427; repodata is JSON, plain or compressed.
+# A `.conda` file is a ZIP archive since its first version (conda-package-streaming docs); a wheel
+# is one by PEP 427; repodata is JSON, plain or compressed.
 _MAGIC: dict[FileKind, tuple[bytes, ...]] = {
     FileKind.CONDA: _ZIP,
     FileKind.WHEEL: _ZIP,

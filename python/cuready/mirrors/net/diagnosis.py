@@ -1,4 +1,4 @@
-"""After a total failure: climb the ladder for the mirrors that gave no HTTP answer, and add what it saw."""
+"""After a total failure: climb the ladder for the mirrors that gave no HTTP answer."""
 
 from __future__ import annotations
 

@@ -3,13 +3,14 @@
 How a file comes to count as right (``Verified``):
 
 * the caller knows the sha256 → it must match. Only then may parts from different mirrors be joined.
-* the caller knows leading digits (``resnet18-5c106cde.pth``) → they must match; parts may be joined.
+* the caller knows leading digits (``resnet18-5c106cde.pth``) → they must match; parts may be
+  joined.
 * nobody knows it, but this URL was fetched before → it must be what it was then.
 * nobody knows anything → all bytes come from one mirror and as many as it announced; an interrupted
   download goes on only under ``If-Range`` with a strong validator. The digest is then recorded.
 
-A second opinion from another mirror would double the cost on the slow links that this is for, and two
-mirrors that copy one upstream agree on its faults; so a first use is reported as such instead.
+A second opinion from another mirror would double the cost on the slow links that this is for, and
+two mirrors that copy one upstream agree on its faults; so a first use is reported as such instead.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _METADATA = (FileKind.METADATA, FileKind.HTML_INDEX)
 
 
 class Fetcher:
-    """What downloads share: connections, cache, circuit breakers. Safe to use from several threads."""
+    """What downloads share: connections, cache, circuit breakers. Threads may share it."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class Fetcher:
         self.breaker = breaker or CircuitBreaker(
             self.options.breaker_failures, self.options.breaker_cooldown
         )
-        self.on_progress = on_progress or (lambda event: None)
+        self.on_progress = on_progress or (lambda _: None)
         self.clock = clock
         self.rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
 
@@ -87,7 +88,7 @@ class Fetcher:
         with self.cache.lock(request.key, token):
             hit = self._hit(request)  # another process may have fetched it meanwhile
             if hit is not None:
-                self._tell(ProgressKind.DONE, request, have=hit.size, total=hit.size)
+                self._tell(ProgressKind.DONE, request, hit.size)
                 return hit
             return _FileFetch(self, request, token).run()
 
@@ -100,8 +101,9 @@ class Fetcher:
             return None
         return Download(request.name, path, digest, path.stat().st_size, ground)
 
-    def _tell(self, kind: ProgressKind, request: DownloadRequest, **fields: object) -> None:
-        self.on_progress(ProgressEvent(kind, request.name, request.key, **fields))  # type: ignore[arg-type]
+    def _tell(self, kind: ProgressKind, request: DownloadRequest, size: int | None = None) -> None:
+        event = ProgressEvent(kind, request.name, request.key, have=size or 0, total=size)
+        self.on_progress(event)
 
 
 def known_digest(cache: Cache, request: DownloadRequest) -> tuple[str, Verified]:
@@ -133,8 +135,9 @@ class _FileFetch:
         self._mirror = ""
         self._user_agents: dict[str, str] = {}
         throttle = Throttle(self._on_bytes, fetcher.clock)
-        self._transfer = Transfer(fetcher.client, fetcher.cache, request, self._partial, cancel,
-                                  throttle, fetcher.clock)  # fmt: skip
+        self._transfer = Transfer(
+            fetcher.client, fetcher.cache, request, self._partial, cancel, throttle, fetcher.clock
+        )
 
     # --- the plan: every mirror once, then those that were only slow or only skipped --------------
 
@@ -209,7 +212,7 @@ class _FileFetch:
         return verdict.cause
 
     def _second_chance(self, source: Source, verdict: Failure) -> bool:
-        """A 403 may be about the User-Agent; another size may mean that the mirror before was wrong."""
+        """A 403 may be about the User-Agent; another size may be the mirror's before."""
         if verdict.cause is Cause.HTTP_FORBIDDEN:
             self._user_agents[source.mirror] = self._options.short_user_agent
             return True
@@ -219,7 +222,7 @@ class _FileFetch:
         return self._resumed_from > 0 or len(self._attempts) > 1
 
     def _moved(self, attempt: Attempt) -> bool:
-        """Did this try get enough for the next one to be worth it, however often the link breaks?"""
+        """Did this try get far enough for the next to be worth it?"""
         total = self._partial.total or 0
         gained = self._partial.size - attempt.offset
         return gained >= max(1, min(self._options.progress_bytes, total // 100 or 1))
@@ -251,7 +254,7 @@ class _FileFetch:
         return failure
 
     def _complete(self) -> bool:
-        """Everything is on disk already: a run before this one ended between the last byte and the check."""
+        """All is on disk: a run before this one ended between last byte and check."""
         size = self._request.size if self._request.size is not None else self._partial.total
         return size is not None and 0 < size == self._partial.size
 
@@ -281,16 +284,22 @@ class _FileFetch:
     def _answers(self, url: str, agent: str, source: Source) -> bool:
         headers = {**source.headers, "User-Agent": agent}
         try:
-            with self._fetcher.client.open(url, method="HEAD", headers=headers, cancel=self._cancel,
-                                           timeout=self._options.connect_timeout) as reply:  # fmt: skip
+            with self._fetcher.client.open(
+                url,
+                method="HEAD",
+                headers=headers,
+                cancel=self._cancel,
+                timeout=self._options.connect_timeout,
+            ) as reply:
                 return reply.status == 200
         except Failure:
             return False
 
-    # --- the end of a file -------------------------------------------------------------------------
+    # --- the end of a file
+    # -------------------------------------------------------------------------
 
     def _verify(self, source: Source) -> Failure | None:
-        """The digest decides; when it is wrong, say whose bytes they were as far as can be known."""
+        """The digest decides; when it is wrong, say whose bytes they were if that is known."""
         kill_point("before-verify")
         digest = self._partial.sha256()
         wanted = self._digest or self._request.sha256_prefix
@@ -317,9 +326,17 @@ class _FileFetch:
         self._partial.clean()
         if not self._request.sha256 and self._request.kind not in _METADATA:
             self._fetcher.cache.remember(self._request.canonical_url, digest, size)
-        self._tell(ProgressKind.DONE, have=size, total=size)
-        return Download(self._request.name, path, digest, size, self._ground, self._mirror,
-                        tuple(self._attempts), self._resumed_from)  # fmt: skip
+        self._tell(ProgressKind.DONE)
+        return Download(
+            self._request.name,
+            path,
+            digest,
+            size,
+            self._ground,
+            self._mirror,
+            tuple(self._attempts),
+            self._resumed_from,
+        )
 
     def _name_the_liars(self, good: Path) -> None:
         """With the right file at hand, the parts of the wrong one can be told apart."""
@@ -330,7 +347,8 @@ class _FileFetch:
                 Attempt(mirror, urls[0] if urls else "", Cause.HASH_MISMATCH, said, offset=position)
             )
 
-    # --- telling -----------------------------------------------------------------------------------
+    # --- telling
+    # -----------------------------------------------------------------------------------
 
     def _record(self, source: Source, failure: Failure | None, offset: int, seconds: float) -> None:
         received = 0 if failure and failure.cause is Cause.CIRCUIT_OPEN else self._transfer.received
@@ -351,18 +369,32 @@ class _FileFetch:
             if old.mirror == mirror and old.cause is Cause.HTTP_FORBIDDEN:
                 said = f"HTTP 403 for User-Agent {self._options.user_agent!r}"
                 self._attempts[index] = Attempt(
-                    old.mirror, old.url, Cause.HTTP_FORBIDDEN_USER_AGENT, said,
-                    old.received, old.offset, old.seconds, old.status,
-                )  # fmt: skip
+                    old.mirror,
+                    old.url,
+                    Cause.HTTP_FORBIDDEN_USER_AGENT,
+                    said,
+                    old.received,
+                    old.offset,
+                    old.seconds,
+                    old.status,
+                )
 
-    def _on_bytes(self, have: int, total: int | None, rate: float) -> None:
-        self._tell(ProgressKind.BYTES, have=have, total=total, rate=rate)
+    def _on_bytes(self, _have: int, _total: int | None, rate: float) -> None:
+        self._tell(ProgressKind.BYTES, rate=rate)
 
-    def _tell(self, kind: ProgressKind, **fields: object) -> None:
-        fields.setdefault("have", self._partial.size)
-        fields.setdefault("total", self._request.size or self._partial.total)
-        event = ProgressEvent(kind, self._request.name, self._request.key,
-                              mirror=self._mirror, **fields)  # type: ignore[arg-type]  # fmt: skip
+    def _tell(
+        self, kind: ProgressKind, *, rate: float = 0.0, attempt: Attempt | None = None
+    ) -> None:
+        event = ProgressEvent(
+            kind,
+            self._request.name,
+            self._request.key,
+            have=self._partial.size,
+            total=self._request.size if self._request.size is not None else self._partial.total,
+            rate=rate,
+            mirror=self._mirror,
+            attempt=attempt,
+        )
         self._fetcher.on_progress(event)
 
 
@@ -383,15 +415,17 @@ def failure_of(request: DownloadRequest, attempts: list[Attempt]) -> MirrorError
     mirrors = len({attempt.mirror for attempt in attempts})
     hints = list(dict.fromkeys(CAUSES[cause].hint for cause in causes if cause is not None))
     return MirrorError(
-        f"{request.name}: none of {mirrors} mirrors gave it" if mirrors > 1
-        else f"{request.name}: could not be downloaded from {attempts[0].mirror if attempts else '?'}",
+        f"{request.name}: none of {mirrors} mirrors gave it"
+        if mirrors > 1
+        else f"{request.name}: could not be downloaded from {request.sources[0].mirror}",
         operation=f"download {request.canonical_url}",
         messages=lines,
-        hint=hints[0] if len(hints) == 1 else "each line above names its cause; `cuready mirror test` "
-        "ranks the mirrors that answer",
+        hint=hints[0]
+        if len(hints) == 1
+        else "each line above names its cause; `cuready mirror test` ranks the mirrors that answer",
         details={
             "url": request.canonical_url,
             "sha256": request.sha256,
             "attempts": [attempt.to_dict() for attempt in attempts],
         },
-    )  # fmt: skip
+    )

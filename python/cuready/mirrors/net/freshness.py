@@ -1,8 +1,8 @@
 """How fresh a mirror's copy is, from what the site publishes: MirrorZ JSON or tunasync's status.
 
-MirrorZ data format 1.4: https://github.com/mirrorz-org/mirrorz#data-format-v14-draft (`mirrors[].cname`,
-`.status`: letters with Unix times). tunasync: a list of objects with `name`, `status`,
-`last_update_ts` (https://github.com/tuna/tunasync).
+MirrorZ data format 1.4: https://github.com/mirrorz-org/mirrorz#data-format-v14-draft
+(`mirrors[].cname`, `.status`: letters with Unix times). tunasync: a list of objects with `name`,
+`status`, `last_update_ts` (https://github.com/tuna/tunasync).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The probe ladder: URL → proxy → DNS → TCP → TLS → HTTP → content, and which rung breaks.
 
-conda prints `HTTP 000 CONNECTION FAILED` for a dead port, a name that does not resolve and a timeout
-alike (https://github.com/conda/conda/issues/11367); pip prints `(from versions: none)` for six causes.
-``diagnose`` climbs until a rung breaks and says which, with what was seen.
+conda prints `HTTP 000 CONNECTION FAILED` for a dead port, a name that does not resolve and a
+timeout alike (https://github.com/conda/conda/issues/11367); pip prints `(from versions: none)` for
+six causes. ``diagnose`` climbs until a rung breaks and says which, with what was seen.
 """
 
 from __future__ import annotations
@@ -178,15 +178,17 @@ def _climb_http(climb: Climb, kind: ProbeKind, project: str, agents: tuple[str, 
                 del climb.rungs[rungs_before:]
 
 
-def _http_and_content(climb: Climb, client: HttpClient, url: str, kind: ProbeKind,
-                      agents: tuple[str, ...]) -> None:  # fmt: skip
+def _http_and_content(
+    climb: Climb, client: HttpClient, url: str, kind: ProbeKind, agents: tuple[str, ...]
+) -> None:
     answer: dict[str, Any] = {}
     climb.step("http", lambda: _http(climb, client, url, agents, answer))
     climb.step("content", lambda: _content(kind, answer))
 
 
-def _http(climb: Climb, client: HttpClient, url: str, agents: tuple[str, ...],
-          answer: dict[str, Any]) -> Rung:  # fmt: skip
+def _http(
+    climb: Climb, client: HttpClient, url: str, agents: tuple[str, ...], answer: dict[str, Any]
+) -> Rung:
     first_refusal = ""
     for agent in agents:
         try:
@@ -200,8 +202,13 @@ def _http(climb: Climb, client: HttpClient, url: str, agents: tuple[str, ...],
             raise Stop(failure.cause, failure.detail, url=url) from None
         said = f"HTTP {reply.status} for {url}"
         if cause is not Cause.HTTP_FORBIDDEN or agent == agents[-1]:
-            raise Stop(cause, said + (", also with a short User-Agent" if first_refusal else ""),
-                       status=reply.status, url=url, server=reply.response.headers.get("server", ""))  # fmt: skip
+            raise Stop(
+                cause,
+                said + (", also with a short User-Agent" if first_refusal else ""),
+                status=reply.status,
+                url=url,
+                server=reply.response.headers.get("server", ""),
+            )
         first_refusal = agent
     if first_refusal:
         said = (
@@ -291,7 +298,7 @@ def _is_file(body: bytes, content_type: str, url: str) -> Rung:
     return Rung("content", True, f"begins as a {kind.value} file may")
 
 
-def _is_repodata(body: bytes, content_type: str, url: str) -> Rung:
+def _is_repodata(body: bytes, content_type: str, _url: str) -> Rung:
     verdict = check_head(FileKind.METADATA, body[:HEAD_BYTES], content_type)
     if verdict is not None:
         raise Stop(*verdict)
@@ -312,7 +319,7 @@ def _is_repodata(body: bytes, content_type: str, url: str) -> Rung:
 
 
 def _is_index(body: bytes, content_type: str, url: str) -> Rung:
-    """A PEP 503 project page or a flat folder: HTML, so a login page is told by having no package."""
+    """A PEP 503 project page or a flat folder: a login page is told by having no package."""
     if "json" in content_type and body.lstrip().startswith(b"{"):
         count = body.count(b'"filename"')
     else:

@@ -27,10 +27,10 @@ class NetOptions:
             ``progress_bytes`` or 1 % of the file does not count.
         backoff, backoff_cap: seconds; the n-th wait is random in [0, backoff·2ⁿ], at most the cap.
         jobs: files under way at once. Mirrors ban clients that open many connections.
-        breaker_failures, breaker_cooldown: this many faults of a mirror in a row open its circuit for
-            that many seconds.
-        user_agent, short_user_agent: after a 403 the short one is tried once (firewalls of 2026 refuse
-            by User-Agent, tuna/issues#2603).
+        breaker_failures, breaker_cooldown: this many faults of a mirror in a row open its circuit
+            for that many seconds.
+        user_agent, short_user_agent: after a 403 the short one is tried once (firewalls of 2026
+            refuse by User-Agent, tuna/issues#2603).
         diagnose: on total failure, climb the probe ladder for mirrors that gave no HTTP answer.
         diagnose_seconds: limit for all of that.
     """

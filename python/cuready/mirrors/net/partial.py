@@ -1,7 +1,8 @@
 """A download under way: a file that only grows, and a journal of who sent which part of it.
 
 The journal is written before the first byte of each segment, so its last entry covers everything
-up to the end of the file whatever happens: the file's own length is the only length. A crash needs no
+up to the end of the file whatever happens: the file's own length is the only length. A crash needs
+no
 repair, and nothing in here is ever taken for whole: only ``Cache.publish`` makes a whole file.
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -26,7 +26,7 @@ _SCHEMA = 1
 
 @dataclass(frozen=True)
 class Segment:
-    """From ``start`` on, bytes came from ``mirror``; ``validator`` is its ETag or date, if strong."""
+    """From ``start`` on, bytes came from ``mirror``; ``validator``: its ETag or date, if strong."""
 
     mirror: str
     start: int
@@ -200,7 +200,8 @@ def _first_difference(bad: Any, right: Any, start: int, end: int) -> int | None:
         count = min(1024 * 1024, end - position)
         ours, theirs = bad.read(count), right.read(count)
         if ours != theirs:
-            common = os.path.commonprefix([ours, theirs])
-            return position + len(common)
+            pairs = enumerate(zip(ours, theirs, strict=False))
+            first = next((index for index, (a, b) in pairs if a != b), min(len(ours), len(theirs)))
+            return position + first
         position += count
     return None

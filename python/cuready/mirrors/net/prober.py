@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from cuready.mirrors.net.cancel import CancelToken, Cancelled
+from cuready.mirrors.net.cancel import Cancelled, CancelToken
 from cuready.mirrors.net.causes import Cause
 from cuready.mirrors.net.classify import cause_of_exception, cause_of_status
 from cuready.mirrors.net.client import Failure, HttpClient, Reply
@@ -60,7 +60,7 @@ class HttpProber:
         limits: TestLimits,
         seen: Callable[[Candidate, Sighting], None],
     ) -> dict[str, Sighting]:
-        """See ``ranking.Prober``. Whoever has not answered when the time is over has not answered."""
+        """See ``ranking.Prober``. An answer after the time is over is no answer."""
         looks = {candidate.name: _Look() for candidate in candidates}
         cancel = CancelToken()
         deadline = time.monotonic() + limits.probe_seconds
@@ -101,8 +101,15 @@ class HttpProber:
     ) -> Sample | None:
         """See ``ranking.Prober``."""
         try:
-            return _sample(self._final_client(limits), sighting.package_url, candidate.kind,
-                           limits.final_bytes, seconds, time.monotonic() + seconds, CancelToken())  # fmt: skip
+            return _sample(
+                self._final_client(limits),
+                sighting.package_url,
+                candidate.kind,
+                limits.final_bytes,
+                seconds,
+                time.monotonic() + seconds,
+                CancelToken(),
+            )
         except Failure:
             return None
 
@@ -153,8 +160,14 @@ class HttpProber:
             look.sighting, look.done = sighting, True
             seen(candidate, sighting)
 
-    def _metadata_and_sample(self, client: HttpClient, candidate: Candidate, limits: TestLimits,
-                             deadline: float, cancel: CancelToken) -> Sighting:  # fmt: skip
+    def _metadata_and_sample(
+        self,
+        client: HttpClient,
+        candidate: Candidate,
+        limits: TestLimits,
+        deadline: float,
+        cancel: CancelToken,
+    ) -> Sighting:
         url = probe_url(candidate.url, candidate.kind, self._project)
         began = time.monotonic()
         try:
@@ -172,8 +185,15 @@ class HttpProber:
         missing: Failure | None = None
         for package in _packages_in(page, candidate.kind)[:3]:
             try:
-                sample = _sample(client, package, candidate.kind, limits.sample_bytes,
-                                 limits.probe_seconds / 2, deadline, cancel)  # fmt: skip
+                sample = _sample(
+                    client,
+                    package,
+                    candidate.kind,
+                    limits.sample_bytes,
+                    limits.probe_seconds / 2,
+                    deadline,
+                    cancel,
+                )
             except Failure as failure:
                 if failure.status != 404:
                     raise
@@ -186,8 +206,9 @@ class HttpProber:
 class _StatusThread:
     """Reads the site's own status while the probe runs."""
 
-    def __init__(self, client: HttpClient, candidate: Candidate, deadline: float,
-                 cancel: CancelToken) -> None:  # fmt: skip
+    def __init__(
+        self, client: HttpClient, candidate: Candidate, deadline: float, cancel: CancelToken
+    ) -> None:
         self._answer: datetime | None = None
         self._thread: threading.Thread | None = None
         if candidate.status_url:
@@ -195,8 +216,9 @@ class _StatusThread:
             self._thread = threading.Thread(target=self._run, args=arguments, daemon=True)
             self._thread.start()
 
-    def _run(self, client: HttpClient, candidate: Candidate, deadline: float,
-             cancel: CancelToken) -> None:  # fmt: skip
+    def _run(
+        self, client: HttpClient, candidate: Candidate, deadline: float, cancel: CancelToken
+    ) -> None:
         try:
             with client.open(candidate.status_url, cancel=cancel) as reply:
                 if reply.status == 200:
@@ -253,8 +275,9 @@ def _refuse(reply: Reply, url: str) -> None:
         raise Failure(cause, f"HTTP {reply.status} for {url}", status=reply.status)
 
 
-def _read_page(client: HttpClient, url: str, kind: ProbeKind, deadline: float,
-               cancel: CancelToken) -> _Page:  # fmt: skip
+def _read_page(
+    client: HttpClient, url: str, kind: ProbeKind, deadline: float, cancel: CancelToken
+) -> _Page:
     headers = {**_agent(kind), "Range": f"bytes=0-{_METADATA_BYTES - 1}"}
     with client.open(url, headers=headers, cancel=cancel) as reply:
         first_byte = time.monotonic()
@@ -292,8 +315,15 @@ def _largest(records: Iterable[tuple[int, str]]) -> list[str]:
     return [name for _, name in sorted(records, reverse=True)]
 
 
-def _sample(client: HttpClient, url: str, kind: ProbeKind, limit: int, seconds: float,
-            deadline: float, cancel: CancelToken) -> Sample:  # fmt: skip
+def _sample(
+    client: HttpClient,
+    url: str,
+    kind: ProbeKind,
+    limit: int,
+    seconds: float,
+    deadline: float,
+    cancel: CancelToken,
+) -> Sample:
     """Time the first ``limit`` bytes of a package. Raises Failure, also for the wrong content."""
     began = time.monotonic()
     headers = {**_agent(kind), "Range": f"bytes=0-{limit - 1}"}

@@ -59,8 +59,12 @@ OnProgress = Callable[[ProgressEvent], None]
 class Throttle:
     """Turns a byte count per chunk into at most ten events a second, with a smoothed rate."""
 
-    def __init__(self, send: Callable[[int, int | None, float], None],
-                 clock: Callable[[], float] = time.monotonic, every: float = 0.1) -> None:  # fmt: skip
+    def __init__(
+        self,
+        send: Callable[[int, int | None, float], None],
+        clock: Callable[[], float] = time.monotonic,
+        every: float = 0.1,
+    ) -> None:
         self._send = send
         self._clock = clock
         self._every = every
@@ -104,8 +108,12 @@ class TerminalProgress:
         self._began = time.monotonic()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         with self._lock:
             if self._progress is not None:
                 self._progress.stop()
@@ -120,8 +128,14 @@ class TerminalProgress:
             self._update(progress, event)
 
     def _start(self) -> Progress:
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn, TransferSpeedColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
 
         self._progress = Progress(
             TextColumn("{task.description}", table_column=None),

@@ -1,14 +1,16 @@
-"""`cuready mirror test`: ask every candidate for real metadata and a real range, then time the best alone.
+"""`cuready mirror test`: real metadata and a real range from everybody, then the best timed alone.
 
 Two rounds, because twelve downloads at once measure the user's own link and one small file measures
 the start of TCP:
 
-1. all at once: metadata, then up to ``sample_bytes`` of a real package. Whoever does not answer 200 or 206
-   with the right content is out, and is never ranked.
-2. the fastest few, one after another, in ``final_seconds`` altogether, the ramp at the start left out.
+1. all at once: metadata, then up to ``sample_bytes`` of a real package. Whoever does not answer 200
+   or 206 with the right content is out, and is never ranked.
+2. the fastest few, one after another, in ``final_seconds`` altogether, the ramp at the start left
+   out.
 
-The order is by the estimated time for a typical environment; copies that are stale come after fresh ones.
-This module decides; a ``Prober`` does the asking (over HTTP in ``prober``, simulated in tests).
+The order is by the estimated time for a typical environment; copies that are stale come after fresh
+ones. This module decides; a ``Prober`` does the asking (over HTTP in ``prober``, simulated in
+tests).
 """
 
 from __future__ import annotations
@@ -163,7 +165,7 @@ class State(str, Enum):
 
 @dataclass(frozen=True)
 class Standing:
-    """One candidate with everything that was found out. ``rank`` counts from 1; None when not ranked."""
+    """One candidate and what was found out. ``rank`` counts from 1; None when not ranked."""
 
     candidate: Candidate
     state: State = State.ASKED
@@ -257,7 +259,7 @@ def rank(
     ``on_update`` is called from other threads, for each change of a candidate.
     """
     bounds = limits or TestLimits()
-    tell = on_update or (lambda standing: None)
+    tell = on_update or (lambda _: None)
     for candidate in candidates:
         tell(Standing(candidate))
     sightings = prober.look_at_all(
@@ -285,8 +287,9 @@ def _first_round(candidate: Candidate, seen: Sighting) -> Standing:
     return Standing(candidate, State.ANSWERED, seen, (seen.sample,), seen.sample.rate)
 
 
-def _second_round(alive: list[Standing], prober: Prober, limits: TestLimits,
-                  tell: OnStanding) -> list[Standing]:  # fmt: skip
+def _second_round(
+    alive: list[Standing], prober: Prober, limits: TestLimits, tell: OnStanding
+) -> list[Standing]:
     """Time the fastest alone. The others keep their rate of the first round.
 
     When many look alike, most likely the user's own link was the limit, and any of them may be the
@@ -303,8 +306,9 @@ def _second_round(alive: list[Standing], prober: Prober, limits: TestLimits,
     return finalists + by_speed[count:]
 
 
-def _timed(standing: Standing, prober: Prober, limits: TestLimits, seconds: float,
-           tell: OnStanding) -> Standing:  # fmt: skip
+def _timed(
+    standing: Standing, prober: Prober, limits: TestLimits, seconds: float, tell: OnStanding
+) -> Standing:
     """``standing`` after one more sample, taken alone."""
     tell(replace(standing, state=State.MEASURING))
     sample = prober.measure(standing.candidate, standing.sighting, limits, seconds)
@@ -328,8 +332,8 @@ def _mark_stale(standings: Iterable[Standing], now: datetime) -> list[Standing]:
 def steady_part(timeline: Sequence[tuple[float, int]]) -> tuple[int, float]:
     """(bytes, seconds) once the ramp is over, from (seconds since the request, bytes so far).
 
-    The first half of the bytes is left out: while a connection is in slow start it doubles what it sends
-    every round trip (RFC 5681, 3.1), so that half holds nearly all of the ramp.
+    The first half of the bytes is left out: while a connection is in slow start it doubles what it
+    sends every round trip (RFC 5681, 3.1), so that half holds nearly all of the ramp.
     """
     if not timeline:
         return 0, 0.0

@@ -97,7 +97,8 @@ class DownloadRequest:
 
     Attributes:
         sources: the mirrors in order of preference; at least one.
-        sha256: 64 hexadecimal digits, or empty when nobody knows. See ``fetch`` for what is done then.
+        sha256: 64 hexadecimal digits, or empty when nobody knows. See ``fetch`` for what is done
+            then.
         sha256_prefix: leading digits of the sha256, as in ``resnet18-5c106cde.pth``.
         size: bytes, or None.
         kind: what the file is.

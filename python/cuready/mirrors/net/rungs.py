@@ -40,7 +40,7 @@ class Rung:
         return {**vars(self), "seconds": round(self.seconds, 3)}
 
 
-class Stop(Exception):  # noqa: N818 - internal signal: this rung does not hold
+class Stop(Exception):  # noqa: N818 - a signal inside: this rung does not hold
     """A rung failed for ``cause``."""
 
     def __init__(self, cause: Cause, detail: str, **evidence: Any) -> None:
@@ -53,8 +53,9 @@ class Stop(Exception):  # noqa: N818 - internal signal: this rung does not hold
 class Climb:
     """The state of one climb: where to, how much time is left, and the rungs so far."""
 
-    def __init__(self, url: str, seconds: float, step_seconds: float,
-                 context: ssl.SSLContext | None = None) -> None:  # fmt: skip
+    def __init__(
+        self, url: str, seconds: float, step_seconds: float, context: ssl.SSLContext | None = None
+    ) -> None:
         self.url = url
         self.parts: SplitResult = urlsplit(url)
         self.host = self.parts.hostname or ""
@@ -66,7 +67,7 @@ class Climb:
         self._step = step_seconds
 
     def left(self) -> float:
-        """Seconds that the next step may take; at least a tenth, so that a step can fail by itself."""
+        """Seconds for the next step; at least a tenth, so that a step can fail by itself."""
         return max(0.1, min(self._step, self._deadline - time.monotonic()))
 
     def step(self, name: str, action: Callable[[], Rung]) -> None:
@@ -189,8 +190,12 @@ def _open_proxy(climb: Climb, proxy: SplitResult) -> socket.socket:
     try:
         sock = _connect(climb, host, port)
     except Stop as stop:
-        raise Stop(Cause.PROXY_UNREACHABLE, f"{shown}: {stop.detail}", proxy=shown,
-                   beneath=stop.cause.value) from None  # fmt: skip
+        raise Stop(
+            Cause.PROXY_UNREACHABLE,
+            f"{shown}: {stop.detail}",
+            proxy=shown,
+            beneath=stop.cause.value,
+        ) from None
     if proxy.scheme != "https":
         return sock
     try:
@@ -228,8 +233,11 @@ def _tunnel(climb: Climb, proxy: SplitResult) -> socket.socket:
     if answer.status != 200:
         sock.close()
         cause = Cause.PROXY_AUTH if answer.status == 407 else Cause.PROXY_REFUSED
-        raise Stop(cause, f"{_shown(proxy)} said HTTP {answer.status} to CONNECT {target}",
-                   status=answer.status)  # fmt: skip
+        raise Stop(
+            cause,
+            f"{_shown(proxy)} said HTTP {answer.status} to CONNECT {target}",
+            status=answer.status,
+        )
     return sock
 
 
@@ -263,7 +271,7 @@ def _tls(climb: Climb) -> Rung:
 
 
 def _certificate_refused(climb: Climb, error: ssl.SSLCertVerificationError) -> Stop:
-    """Fetch the certificate without trusting it, to say whose it is and whether the clock is at fault."""
+    """Look at the certificate without trusting it: whose is it, and is the clock at fault?"""
     cause = cause_of_tls(error)
     der, date = _look_without_trust(climb)
     facts = read_certificate(der) if der else None
@@ -290,7 +298,7 @@ def _certificate_refused(climb: Climb, error: ssl.SSLCertVerificationError) -> S
 
 
 def _look_without_trust(climb: Climb) -> tuple[bytes | None, datetime | None]:
-    """(the certificate, the server's clock). Nothing that comes over this connection is used otherwise."""
+    """(the certificate, the server's clock). Nothing else of this connection is used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -27,7 +27,7 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)\s
 
 
 def parse_content_range(value: str) -> tuple[int | None, int | None]:
-    """(first byte, total) of a ``Content-Range`` (RFC 9110, 14.4); None for what it does not say."""
+    """(first byte, total) of a ``Content-Range`` (RFC 9110, 14.4); None for what is not said."""
     match = _CONTENT_RANGE.match(value.strip())
     if match is None:
         return None, None
@@ -36,7 +36,7 @@ def parse_content_range(value: str) -> tuple[int | None, int | None]:
 
 
 class RateWatch:
-    """Raises Failure(SLOW) when less than ``floor`` bytes a second came over the last ``window`` seconds."""
+    """Raises Failure(SLOW) below ``floor`` bytes a second over the last ``window`` seconds."""
 
     def __init__(self, floor: float, window: float, clock: Callable[[], float]) -> None:
         self._floor = floor
@@ -87,7 +87,7 @@ class Transfer:
         self.status: int | None = None
 
     def run(self, source: Source, *, digest_known: bool, floor: float, user_agent: str) -> None:
-        """Bring the partial file to its end from ``source``. Raises Failure, Cancelled, CacheError."""
+        """Bring the file to its end from ``source``. Raises Failure, Cancelled, CacheError."""
         self.received, self.status = 0, None
         headers = {**source.headers, "User-Agent": user_agent}
         offset = self._partial.size
@@ -95,7 +95,8 @@ class Transfer:
         if offset:
             headers["Range"] = f"bytes={offset}-"
             # A known digest decides at the end, and ETags differ between the machines behind one
-            # name. Without one, only a strong validator makes two parts of one file (RFC 9110, 13.1.5).
+            # name. Without one, only a strong validator makes two parts of one file (RFC 9110,
+            # 13.1.5).
             if not digest_known:
                 conditional = True
                 headers["If-Range"] = self._partial.validator
@@ -179,7 +180,7 @@ class Transfer:
         return offset, total
 
     def _check_total(self, total: int | None) -> None:
-        """Is it the same file? A shorter one of the right start can still be completed elsewhere."""
+        """Is it the same file? A shorter one can still be completed elsewhere."""
         expected, before = self._request.size, self._partial.total
         if total is None:
             return
