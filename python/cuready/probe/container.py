@@ -108,7 +108,8 @@ def _runtimes(context: Context) -> tuple[tuple[str, ...], str]:
             text = context.read_text(path)
             document = json.loads(text) if text and text.strip() else {}
         except (OSError, ValueError) as error:
-            problem = f"{path}: {error}"
+            if context.exists(path):  # else nobody knows: its folder is closed to us
+                problem = f"{path}: {error}"
             continue
         runtimes = document.get("runtimes") if isinstance(document, dict) else None
         if isinstance(runtimes, dict):

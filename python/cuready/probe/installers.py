@@ -54,7 +54,8 @@ def read_config(context: Context) -> Facts:
         try:
             text = context.read_text(path, _TEXT_LIMIT)
         except OSError as error:
-            files.append(ConfigFile(tool, path, error=error.strerror or str(error)))
+            if context.exists(path):  # else nobody knows: its folder is closed to us
+                files.append(ConfigFile(tool, path, error=error.strerror or str(error)))
             continue
         if text is not None:
             files.append(_config_file(tool, path, parser, text))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 
 from cuready import __version__
-from cuready.errors import InputError
+from cuready.errors import IncompleteError, InputError
 from cuready.probe import prefix as prefix_files
 from cuready.probe import target
 from cuready.probe.container import container
@@ -63,6 +63,9 @@ def make_context(
 
 
 def _refuse_contradictions(root: str | None, prefix: str | None, python: str | None) -> None:
+    for option, value in (("--root", root), ("--prefix", prefix), ("--python", python)):
+        if value is not None and not value.strip():
+            raise InputError(f"{option}: the path is empty", hint="is a variable unset?")
     if python is not None and (root is not None or prefix is not None):
         other = "--root" if root is not None else "--prefix"
         raise InputError(
@@ -114,9 +117,25 @@ def _with_python(context: Context, prefix: str | None, python: str | None) -> Co
             return context
     if prefix is not None:
         return _with_prefix(context, prefix)
-    named = python or target.choose(context.env)
-    interpreter = target.ask(named) if named else target.own()
+    if python is not None:
+        return dataclasses.replace(context, interpreter=target.ask(python))
+    named = target.choose(context.env)
+    interpreter = _ask_or_read(context, named) if named else target.own()
     return dataclasses.replace(context, interpreter=interpreter)
+
+
+def _ask_or_read(context: Context, named: str) -> target.Interpreter:
+    """The activated environment's Python; its files alone where that Python is broken.
+
+    A venv whose base Python was removed or upgraded away is a thing to diagnose, not to stop at.
+    """
+    try:
+        return target.ask(named)
+    except (InputError, IncompleteError):
+        found = prefix_files.describe(context, os.path.dirname(os.path.dirname(named)))
+        if found is None:
+            raise
+        return found
 
 
 def _with_prefix(context: Context, prefix: str) -> Context:

@@ -88,7 +88,7 @@ def choose(env: Mapping[str, str]) -> str | None:
         if os.path.realpath(prefix) == own_prefix:
             return None
         for name in ("bin/python", "Scripts/python.exe", "python.exe"):
-            if os.path.isfile(os.path.join(prefix, name)):
+            if os.path.lexists(os.path.join(prefix, name)):  # also a link that leads nowhere
                 return os.path.join(prefix, name)
     if is_tool:
         import shutil

@@ -435,6 +435,18 @@ def test_the_script_follows_the_activated_environment(
     assert target.choose({}) is None
 
 
+def test_an_activated_venv_whose_python_is_gone_is_read_as_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/cuready"])
+    add_torch(add_python(tmp_path, prefix="/env"))  # its bin/python links to nothing on this host
+    link(tmp_path, "/env/bin/python", "/no/such/python3.12")
+    env = {"VIRTUAL_ENV": str(tmp_path / "env"), "PATH": "/usr/bin"}
+    found = take(env=env, cwd=str(tmp_path)).python
+    assert (found.prefix, found.version) == (str(tmp_path / "env"), "3.12.4")
+    assert found.torch is not None and found.torch.version == "2.9.1+cu128"
+
+
 def test_a_tool_of_its_own_looks_at_the_python_on_path(
     monkeypatch: pytest.MonkeyPatch, fresh_venv: Path
 ) -> None:
@@ -482,6 +494,8 @@ def test_a_hanging_python_is_given_up_with_its_children(
         {"prefix": "/", "python": "python3"},
         {"root": __file__},
         {"prefix": __file__},
+        {"prefix": ""},
+        {"python": " "},
     ],
 )
 def test_places_that_do_not_fit_are_refused(options: dict[str, str]) -> None:
