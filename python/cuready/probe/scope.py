@@ -80,7 +80,8 @@ def _real_root(root: str | None) -> str:
     if not os.path.isdir(root):
         what = "not a folder" if os.path.exists(root) else "no such folder"
         raise InputError(f"{root}: {what}", hint="--root takes the folder that stands for /")
-    return os.path.realpath(root)
+    # Not realpath: /proc/<pid>/root is a link that reads "/" and leads into the container.
+    return os.path.abspath(root)
 
 
 def _cwd() -> str:

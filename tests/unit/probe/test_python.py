@@ -16,6 +16,7 @@ import pytest
 from cuready.errors import IncompleteError, InputError
 from cuready.probe import take, target
 from cuready.probe.distributions import normalize
+from cuready.probe.scope import make_context
 from cuready.probe.torch_build import parse_version_py
 from cuready.snapshot import CondaPackage, PythonEnv, Snapshot
 
@@ -501,6 +502,13 @@ def test_a_hanging_python_is_given_up_with_its_children(
 def test_places_that_do_not_fit_are_refused(options: dict[str, str]) -> None:
     with pytest.raises(InputError):
         take(**options)  # type: ignore[arg-type]
+
+
+def test_the_root_of_another_process_is_not_taken_for_our_own() -> None:
+    """What /proc/<pid>/root links to reads "/", and yet it is another container's files."""
+    context = make_context(root="/proc/self/root")
+    assert context.rooted and not context.native
+    assert context.read_text("/proc/version") == Path("/proc/version").read_text()
 
 
 def test_names_compare_as_pep_503_says() -> None:
