@@ -287,6 +287,6 @@ def _line(text: str, where: Sequence[str]) -> str:
         return ":"
     key = re.escape(keys[-1])
     header = rf"\[\[?\s*(?:[\w.\"-]+\.)?{key}\s*\]"
-    pattern = re.compile(rf"^\s*(?:{header}|\"?{key}\"?\s*=)|[{{,]\s*{key}\s*=", re.M)
+    pattern = re.compile(rf"^[ \t]*(?:{header}|\"?{key}\"?\s*=)|[{{,]\s*{key}\s*=", re.M)
     match = pattern.search(text)
     return f":{text.count(chr(10), 0, match.start()) + 1}:" if match else ":"

@@ -1,0 +1,1 @@
+"""From other people's files and install lines to a recipe that is right today, and back."""

@@ -1,0 +1,127 @@
+"""Recipes: their form, their rules, and that those we ship are right."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+
+from cuready.env.lint import lint_file, lint_recipe
+from cuready.env.recipe import GpuRule, Recipe, find, load, loads, shipped
+from cuready.errors import RecipeError
+
+MINIMAL = """
+schema = 1
+name = "x"
+summary = "y"
+[python]
+version = ">=3.10"
+[pip]
+requirements = ["six"]
+[verify]
+imports = ["six"]
+"""
+
+
+@pytest.mark.parametrize("recipe", shipped(), ids=lambda recipe: recipe.name)
+def test_a_shipped_recipe_has_nothing_to_change(recipe: Recipe) -> None:
+    assert lint_recipe(recipe) == []
+    assert recipe.name == Path(recipe.path).stem
+    assert recipe.source and recipe.as_of
+    assert recipe.proofs
+    for proof in recipe.proofs:
+        calls = [node for node in ast.walk(ast.parse(proof.code)) if isinstance(node, ast.Assert)]
+        checked = [word for word in ("check=True", "assert") if word in proof.code]
+        assert calls or checked, f"{proof.name}: proves nothing"
+
+
+def test_the_recipes_that_were_promised_are_there() -> None:
+    names = {recipe.name for recipe in shipped()}
+    assert names >= {
+        "pytorch", "pytorch-cpu", "pytorch-pip", "tensorflow", "tensorflow-2.4-legacy", "keras",
+        "keras-legacy", "tensorrt", "tensorrt-lean", "pyqt5", "pyside6", "vision-basics", "face3d",
+        "insightface", "deepfacelab-like", "onnxruntime-gpu", "jax",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (("requirements", "requirments"), ":8: pip.requirments: unknown key; did you mean requirements?"),
+        (('name = "x"', ""), "name: is missing"),
+        (('imports = ["six"]', ""), ":9: verify: needs imports or run"),
+        (('"six"]\n[verify', '5]\n[verify'), ":8: pip.requirements.0: 5 is not of type 'string'"),
+        (("schema = 1", "schema = 2"), ":2: schema: 1 was expected"),
+        (('">=3.10"', '"3.10"'), ":6: python.version:"),
+        (("summary", "[summary"), "not TOML"),
+    ],
+)  # fmt: skip
+def test_a_wrong_recipe_is_refused_by_file_line_and_key(edit: tuple[str, str], told: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        loads(MINIMAL.replace(*edit), "my.toml")
+    assert caught.value.message.startswith("my.toml")
+    assert told in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_lint_names_every_problem(tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(MINIMAL.replace("summary", "sumary").replace("imports", "import"))
+    told = [problem.where + problem.message for problem in lint_file(path)]
+    assert len(told) == 4
+    assert any("sumary: unknown key; did you mean summary?" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('channels = ["pytorch"]', "stopped at 2.5"),
+        ('channels = ["https://mirrors.tuna.tsinghua.edu.cn/anaconda/cloud/conda-forge"]', "transport"),
+        ('specs = ["conda-forge::numpy"]', "stands under `channels`"),
+        ('specs = ["cudatoolkit 12.4.*"]', "ended with CUDA 11"),
+    ],
+)  # fmt: skip
+def test_lint_knows_what_retired(line: str, told: str) -> None:
+    head, conda = 'schema = 1\nname = "x"\nsummary = "y"\n', '[conda]\nspecs = ["a"]\n'
+    text = head + (line + "\n" + conda if line.startswith("channels") else f"[conda]\n{line}\n")
+    problems = lint_recipe(loads(text + '[verify]\nimports = ["a"]\n'))
+    assert [told in problem.message for problem in problems] == [True]
+
+
+@pytest.mark.parametrize(
+    ("requirements", "told"),
+    [
+        ('["onnxruntime", "onnxruntime-gpu"]', "the later one wins"),
+        ('["tensorflow==2.4.0"]', "protobuf<3.21 is missing"),
+        ('["torch==2.99.0"]', None),
+        ('["torch==2.2.9"]', "no such release"),
+        ('["torch =="]', "torch =="),
+    ],
+)
+def test_lint_asks_the_tables(requirements: str, told: str | None) -> None:
+    problems = lint_recipe(loads(MINIMAL.replace('["six"]', requirements, 1)))
+    errors = [problem.message for problem in problems if problem.severity == "error"]
+    assert any(told in message for message in errors) if told else errors == []
+
+
+def test_a_rule_applies_only_where_it_is_known_to() -> None:
+    rule = GpuRule(capability="<7.5", constraints=("cuda-version 12.*",))
+    assert rule.applies(capability=Version("7.0"))
+    assert not rule.applies(capability=Version("7.5"))
+    assert not rule.applies(capability=None, glibc=Version("2.17"))
+    both = GpuRule(capability="<7.5", driver_cuda=">=13")
+    assert both.applies(capability=Version("6.1"), driver_cuda=Version("13.0"))
+    assert not both.applies(capability=Version("6.1"), driver_cuda=Version("12.9"))
+
+
+def test_a_name_that_is_nearly_right_gets_a_suggestion(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        find("pytroch")
+    assert caught.value.hint == "did you mean pytorch?"
+    with pytest.raises(RecipeError, match="No such file"):
+        load(tmp_path / "gone.toml")
+    (tmp_path / "bin.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="not UTF-8"):
+        load(tmp_path / "bin.toml")
