@@ -8,6 +8,7 @@ stays a link, and the file it points to is replaced.
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import os
@@ -19,10 +20,16 @@ from pathlib import Path
 from cuready._util import one_line
 from cuready.errors import ConfigError
 
-__all__ = ["FileState", "read", "remove", "sha256", "write"]
+__all__ = ["FileRefusedError", "FileState", "check_writable", "read", "remove", "sha256", "write"]
 
 # More than any configuration: a file of this size at such a path is something else.
 MAX_BYTES = 4 * 1024 * 1024
+
+
+class FileRefusedError(ConfigError):
+    """A file could not be written, or must not be: nothing was changed."""
+
+    exit_code = 1
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,8 @@ def read(path: Path) -> FileState:
 def write(state: FileState, data: bytes, *, mode: int | None = None) -> None:
     """Put ``data`` where ``state`` was read.
 
-    Raises ConfigError, with nothing changed, when the file is read-only, when it is no longer what
-    ``state`` says, or when the folder cannot be written. ``mode`` is for a file that is not there.
+    Raises FileRefusedError, with nothing changed, when the file is read-only, when it is no longer
+    what ``state`` says, or when the folder cannot be written. ``mode`` is for a new file.
     The caller holds the journal's lock: temporary files that a killed run left are cleared away.
     """
     check_writable(state)
@@ -91,27 +98,30 @@ def write(state: FileState, data: bytes, *, mode: int | None = None) -> None:
         temporary = None
         sync_folder(folder)
     except OSError as error:
-        raise ConfigError(f"{state.path}: cannot be written: {_why(error)}") from None
+        hint = "run this as the file's owner, or choose --scope user" if _is_right(error) else ""
+        raise FileRefusedError(
+            f"{state.path}: cannot be written: {_why(error)}", hint=hint
+        ) from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
 
 
 def remove(state: FileState) -> None:
-    """Take away a file that was not there before. Raises ConfigError like :func:`write`."""
+    """Take away a file that was not there before. Raises FileRefusedError like :func:`write`."""
     check_writable(state)
     _refuse_changed(state)
     try:
         state.target.unlink()
         sync_folder(state.target.parent)
     except OSError as error:
-        raise ConfigError(f"{state.path}: cannot be removed: {_why(error)}") from None
+        raise FileRefusedError(f"{state.path}: cannot be removed: {_why(error)}") from None
 
 
 def check_writable(state: FileState) -> None:
     """Refuse a file that its owner made read-only: a rename would go round that."""
     if state.mode is not None and not state.mode & 0o222:
-        raise ConfigError(
+        raise FileRefusedError(
             f"{state.path}: is read-only; nothing was changed", hint=f"chmod u+w {state.path}"
         )
 
@@ -151,10 +161,14 @@ def _dress(temporary: Path, state: FileState, mode: int) -> None:
 
 def _refuse_changed(state: FileState) -> None:
     if read(state.path).digest != state.digest:
-        raise ConfigError(
+        raise FileRefusedError(
             f"{state.path}: was changed by another program just now; nothing was written",
             hint="run the command again",
         )
+
+
+def _is_right(error: OSError) -> bool:
+    return isinstance(error, PermissionError) or error.errno == errno.EROFS
 
 
 def _why(error: OSError) -> str:

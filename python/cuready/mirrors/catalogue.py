@@ -217,8 +217,9 @@ def user_file() -> Path:
 def load(own: Path | None = None) -> Catalogue:
     """The shipped catalogue and, before it, the user's own file ``own`` (default: user_file()).
 
-    An own entry replaces the shipped one of the same name. Raises ConfigError, which names the
-    file and the entry, when the own file is not valid.
+    An own entry replaces the shipped one of the same name; ``shipped = false`` at the top of the
+    own file leaves all shipped ones out, for networks where only one's own may be asked. Raises
+    ConfigError, which names the file and the entry, when the own file is not valid.
     """
     shipped = _shipped()
     path = user_file() if own is None else own
@@ -237,7 +238,8 @@ def load(own: Path | None = None) -> Catalogue:
             hint="docs/how-to/mirrors.md shows an entry of one's own",
         ) from None
     names = {mirror.name for mirror in mine}
-    rest = tuple(mirror for mirror in shipped.mirrors if mirror.name not in names)
+    wanted = shipped.mirrors if document.get("shipped", True) else ()
+    rest = tuple(mirror for mirror in wanted if mirror.name not in names)
     return Catalogue((*mine, *rest), shipped.pasted)
 
 

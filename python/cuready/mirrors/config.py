@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cuready.errors import ConfigError, CureadyError
+from cuready.errors import CureadyError
 from cuready.mirrors import atomic, effective, urls
 from cuready.mirrors.catalogue import Catalogue, Mirror, Use
 from cuready.mirrors.editors import condarc, pip_conf, rattler_toml, uv_toml
@@ -126,8 +126,8 @@ def plan_remove(url: str, targets: Mapping[Tool, Path]) -> list[Plan]:
 def apply(plans: Sequence[Plan], command: str, journal: Journal) -> Operation | None:
     """Carry out ``plans``; None when no file changes.
 
-    Raises ConfigError when a file is read-only or was changed since the plan was made; then none
-    is changed.
+    Raises FileRefusedError when a file is read-only or was changed since the plan was made; then
+    none is changed.
     """
     todo = [plan for plan in plans if plan.changes]
     if not todo:
@@ -150,7 +150,8 @@ def apply(plans: Sequence[Plan], command: str, journal: Journal) -> Operation | 
 def plan_restore(tools: Iterable[Tool], journal: Journal) -> Restored | None:
     """The newest operation on ``tools`` that is in force; None when there is nothing to restore.
 
-    Raises ConfigError when one of its files was changed since: restoring would lose that change.
+    Raises FileRefusedError when one of its files was changed since, because restoring would lose
+    that change.
     """
     wanted = set(tools)
     for operation in reversed(journal.operations()):
@@ -158,7 +159,7 @@ def plan_restore(tools: Iterable[Tool], journal: Journal) -> Restored | None:
         states = {edit: edit.state() for edit in open_edits}
         for edit, state in states.items():
             if state == "changed":
-                raise ConfigError(
+                raise atomic.FileRefusedError(
                     f"{edit.path}: was changed since cuready wrote it on {operation.time}; "
                     "nothing was restored",
                     hint="undo that change, or edit the file by hand; the bytes from before are "
@@ -172,7 +173,10 @@ def plan_restore(tools: Iterable[Tool], journal: Journal) -> Restored | None:
 
 
 def restore(found: Restored, journal: Journal) -> None:
-    """Put back, byte for byte, what ``found`` replaced. Raises ConfigError like :func:`apply`."""
+    """Put back, byte for byte, what ``found`` replaced.
+
+    Raises FileRefusedError like :func:`apply`.
+    """
     with journal.lock():
         for plan in found.plans:
             atomic.check_writable(plan.state)
@@ -230,7 +234,7 @@ def _restoring(journal: Journal, operation: Operation, edit: Edit) -> Plan:
 
 def _refuse_changed(plan: Plan) -> None:
     if atomic.read(plan.path).digest != plan.state.digest:
-        raise ConfigError(
+        raise atomic.FileRefusedError(
             f"{plan.path}: was changed by another program just now; nothing was written",
             hint="run the command again",
         )

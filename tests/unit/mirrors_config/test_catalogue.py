@@ -153,6 +153,14 @@ def test_a_users_own_mirrors_come_first_and_replace_shipped_ones(tmp_path: Path)
     assert lab.conda.cloud == "http://127.0.0.1:8080/conda/cloud"
 
 
+def test_a_network_may_allow_its_own_mirrors_alone(tmp_path: Path) -> None:
+    path = tmp_path / "mirrors.toml"
+    path.write_text("shipped = false\n" + OWN)
+    alone = catalogue.load(path)
+    assert [mirror.name for mirror in alone.mirrors] == ["lab"]
+    assert alone.pasted
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [

@@ -64,6 +64,32 @@ def test_a_file_that_the_tool_cannot_read_is_refused_by_line_and_stays(
     assert path.read_bytes() == data
 
 
+def test_a_value_that_comes_by_a_yaml_merge_is_left_to_the_user(
+    tmp_path: Path, tuna: Mirror, known: Catalogue
+) -> None:
+    path = tmp_path / ".condarc"
+    body = (
+        "base: &b {conda-forge: https://mirrors.ustc.edu.cn/anaconda/cloud}\n"
+        "custom_channels:\n  <<: *b\n  bioconda: https://mirrors.ustc.edu.cn/anaconda/cloud\n"
+    )
+    path.write_text(body)
+    with pytest.raises(ConfigError, match=r":3: .*merge or alias") as caught:
+        config.plan_use({"conda": path}, {"conda": tuna}, known)
+    assert "by hand" in caught.value.hint
+    plan = config.plan_defaults({"conda": path}, known)[0]
+    assert b"custom_channels" not in (plan.after or b"")
+
+
+def test_names_that_yaml_takes_for_numbers_are_nobodys_channels(
+    tmp_path: Path, tuna: Mirror, known: Catalogue
+) -> None:
+    path = tmp_path / ".condarc"
+    path.write_text("custom_channels:\n  1.5: https://x.example\n  yes: https://y.example\n")
+    plan = config.plan_use({"conda": path}, {"conda": tuna}, known)[0]
+    assert b"  conda-forge: https://mirrors.tuna" in (plan.after or b"")
+    assert config.plan_defaults({"conda": path}, known)[0].changes is False
+
+
 def planned(path: Path, tuna: Mirror, known: Catalogue) -> list[config.Plan]:
     return config.plan_use({"pip": path}, {"pip": tuna}, known)
 
@@ -114,6 +140,7 @@ def test_a_read_only_file_is_respected(
     with pytest.raises(ConfigError, match="read-only") as caught:
         config.apply(planned(path, tuna, known), "use tuna", journal)
     assert "chmod" in caught.value.hint
+    assert caught.value.exit_code == 1
     assert path.read_text() == "[global]\n"
     assert journal.operations() == []
 

@@ -49,6 +49,7 @@ def use(body: str, mirror: Mirror, catalogue: Catalogue, newline: str = "\n") ->
     editor.use_for_names(mirror, mirror.conda)
     editor.use_for_defaults(mirror, mirror.conda)
     editor.explain_alias()
+    editor.explain_mamba(mirror)
     return editor.change()
 
 
@@ -115,7 +116,8 @@ class _Editor:
         ]
 
     def custom(self) -> dict[str, Any]:
-        return dict(self.data.get("custom_channels") or {})
+        entries = self.data.get("custom_channels") or {}
+        return {name: base for name, base in entries.items() if isinstance(name, str)}
 
     def is_mirror(self, url: object) -> bool:
         """Whether ``url`` is on a host that the catalogue knows as a mirror, alive or dead."""
@@ -234,6 +236,16 @@ class _Editor:
                 f"channel_alias still sends every other name to {urls.redact(alias)}; "
                 f"`cuready mirror remove {urls.redact(alias)}` takes it out"
             )
+
+    def explain_mamba(self, mirror: Mirror) -> None:
+        """mamba prefers ``mirrored_channels``, which Miniforge's own .condarc has since 2025-09."""
+        mirrored = self.data.get("mirrored_channels")
+        for name, addresses in (mirrored if isinstance(mirrored, dict) else {}).items():
+            first = addresses[0] if isinstance(addresses, list) and addresses else None
+            if isinstance(first, str) and self.catalogue.owner_of(first) is not mirror:
+                self.notes.append(
+                    f"mirrored_channels.{name} left alone: mamba will use {urls.redact(first)}"
+                )
 
     # --- defaults
 

@@ -80,7 +80,7 @@ def position(body: str, path: Path, *, key: bool = False) -> int:
                 return int((name if key else value).start_mark.line) + 1
     if isinstance(node, yaml.SequenceNode) and isinstance(last, int):
         return int(node.value[last].start_mark.line) + 1
-    raise KeyError(path)
+    return int(node.start_mark.line) + 1  # it came by a merge or an alias
 
 
 def set_item(body: str, path: Path, value: str) -> str:
@@ -160,7 +160,13 @@ def _node(body: str, path: Path) -> yaml.Node:
     if node is None:
         raise KeyError(path)
     for step in path:
-        node = _child(node, step)
+        try:
+            node = _child(node, step)
+        except (KeyError, IndexError):
+            line = node.start_mark.line + 1
+            raise ConfigSyntaxError(
+                line, f"{step} comes from a YAML merge or alias", hint="edit the file by hand"
+            ) from None
     return node
 
 
@@ -178,14 +184,20 @@ def _child(node: yaml.Node, step: str | int) -> yaml.Node:
 
 def _index(parent: yaml.Node, step: str | int) -> int:
     if isinstance(parent, yaml.MappingNode):
-        return [key.value for key, _ in parent.value].index(step)
+        names = [key.value for key, _ in parent.value]
+        if step not in names:
+            line = parent.start_mark.line + 1
+            raise ConfigSyntaxError(
+                line, f"{step} comes from a YAML merge or alias", hint="edit the file by hand"
+            )
+        return names.index(step)
     return int(step)
 
 
 def _children(parent: yaml.Node) -> list[tuple[int, int]]:
     """Start and end of each pair or item; an item's dash is not part of it."""
     if isinstance(parent, yaml.MappingNode):
-        return [(key.start_mark.index, _content_end(value)) for key, value in parent.value]
+        return [(key.start_mark.index, _pair_end(key, value)) for key, value in parent.value]
     return [(item.start_mark.index, _content_end(item)) for item in parent.value]
 
 
@@ -200,7 +212,12 @@ def _content_end(node: yaml.Node) -> int:
     if not node.value:
         return int(node.start_mark.index)
     last = node.value[-1]
-    return _content_end(last[1] if isinstance(node, yaml.MappingNode) else last)
+    return _pair_end(*last) if isinstance(node, yaml.MappingNode) else _content_end(last)
+
+
+def _pair_end(key: yaml.Node, value: yaml.Node) -> int:
+    """An alias's node stands at its anchor, before the key; the alias is on the key's line."""
+    return max(int(key.end_mark.index), _content_end(value))
 
 
 def _span(body: str, node: yaml.Node) -> tuple[int, int]:

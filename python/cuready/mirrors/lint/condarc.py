@@ -138,7 +138,7 @@ class _Checker:
                 self.report.error(
                     "nodefaults", line,
                     "nodefaults: in a .condarc conda asks https://conda.anaconda.org/nodefaults",
-                    "take the line out; only an environment.yml knows the word",
+                    "`cuready mirror remove nodefaults`: only an environment.yml knows the word",
                 )  # fmt: skip
             if urls.is_url(text):
                 self.report.address(text, line)
