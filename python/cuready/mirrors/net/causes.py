@@ -196,7 +196,7 @@ CAUSES: dict[Cause, CauseInfo] = {
     ),
     Cause.HTTP_NOT_FOUND: CauseInfo(
         "there is nothing at this path: it is wrong, or this is not mirrored here",
-        "check the path with `cuready mirror lint`, or " + _OTHER_MIRROR,
+        "check the address (in configuration files: `cuready mirror lint`), or " + _OTHER_MIRROR,
         mirror_at_fault=False,
         conda_says="UnavailableInvalidChannel: HTTP 404 Not Found",
     ),

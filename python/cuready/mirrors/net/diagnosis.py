@@ -58,12 +58,21 @@ def _climb_all(urls: Sequence[str], client: HttpClient) -> dict[str, LadderRepor
 
 
 def _add(error: MirrorError, reports: dict[str, LadderReport]) -> None:
-    origins = {_origin(attempt["url"]) for attempt in error.details.get("attempts", [])}
-    mine = [report for origin, report in reports.items() if origin in origins]
-    error.details["diagnosis"] = [report.to_dict() for report in mine]
+    causes: dict[str, set[str]] = {}
+    for attempt in error.details.get("attempts", []):
+        causes.setdefault(_origin(attempt["url"]), set()).add(attempt["cause"])
+    mine = [(origin, report) for origin, report in reports.items() if origin in causes]
+    error.details["diagnosis"] = [report.to_dict() for _, report in mine]
     lines = [
         f"{urlsplit(report.url).netloc}: {report.rungs[-1].name}: {report.detail}"
-        for report in mine
-        if report.cause is not None
+        for origin, report in mine
+        if _says_more(report, causes[origin])
     ]
-    error.messages = (*error.messages, *(line for line in lines if line not in error.messages))
+    error.messages = (*error.messages, *lines)
+
+
+def _says_more(report: LadderReport, known: set[str]) -> bool:
+    """Another cause than the download saw, or the certificate that it did not."""
+    if report.cause is None:
+        return False
+    return report.cause.value not in known or "certificate" in report.rungs[-1].evidence
