@@ -290,7 +290,8 @@ std::int64_t ExecutionContext::nbytes(int tensor) {
   const Dims now = shape(tensor);
   const BusyGuard busy(*impl_);
   const TensorInfo& info = impl_->info(tensor);
-  if (!now.is_dynamic()) return static_cast<std::int64_t>(info.bytes_for(now));
+  const bool depends_on_data = impl_->dynamic[static_cast<std::size_t>(tensor)] != nullptr;
+  if (!now.is_dynamic() && !depends_on_data) return static_cast<std::int64_t>(info.bytes_for(now));
   if (info.mode == TensorMode::input) throw BindingError({"ask for a size", "the shape of \"" + info.name + "\" is not set", "", {}, {}});
   const std::int64_t most = impl_->port->max_output_size(info.name.c_str());
   return most >= 0 ? most : -1;

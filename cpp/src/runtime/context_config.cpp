@@ -71,6 +71,30 @@ std::string allowed_text(const TensorInfo& info, int only_profile) {
                    std::move(allowed));
 }
 
+bool values_fit(const ProfileBounds& bounds, const std::vector<std::int64_t>& values) noexcept {
+  for (std::size_t v = 0; v < values.size() && v < bounds.min_values.size() && v < bounds.max_values.size(); ++v) {
+    if (values[v] < bounds.min_values[v] || values[v] > bounds.max_values[v]) return false;
+  }
+  return true;
+}
+
+std::string list(const std::vector<std::int64_t>& values) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < values.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(values[i]);
+  return text + "]";
+}
+
+void check_values(const TensorInfo& info, const std::vector<std::int64_t>& values, int only_profile) {
+  if (!info.is_shape || info.profiles.empty()) return;
+  std::string allowed;
+  for (std::size_t p = 0; p < info.profiles.size(); ++p) {
+    if (only_profile >= 0 && static_cast<int>(p) != only_profile) continue;
+    if (values_fit(info.profiles[p], values)) return;
+    allowed += (allowed.empty() ? "profile " : "; profile ") + std::to_string(p) + " allows " + list(info.profiles[p].min_values) + " to " + list(info.profiles[p].max_values);
+  }
+  throw ShapeError({"set the values of \"" + info.name + "\"", "got " + list(values), allowed, {}, {}}, info.name, Dims{}, info.profiles);
+}
+
 }  // namespace
 
 void ExecutionContext::Impl::set_shape(int tensor, const Dims& shape) {
@@ -92,11 +116,14 @@ void ExecutionContext::Impl::set_shape(int tensor, const Dims& shape) {
 void ExecutionContext::Impl::set_host_values(int tensor, const void* data, std::size_t nbytes) {
   TensorState& state = tensors[static_cast<std::size_t>(tensor)];
   if (state.host.size() == nbytes && (nbytes == 0 || std::memcmp(state.host.data(), data, nbytes) == 0)) return;
+  const TensorInfo& tensor_info = info(tensor);
+  const int width = bits(tensor_info.dtype) / 8;
+  std::vector<std::int64_t> values = decode_values(tensor_info.dtype, data, width > 0 ? static_cast<std::int64_t>(nbytes) / width : 0);
+  check_values(tensor_info, values, options.profile);
   wait_idle();  // a run in flight may still copy the old values
   const auto* bytes = static_cast<const std::byte*>(data);
   state.host.assign(bytes, bytes + nbytes);
-  const int width = bits(info(tensor).dtype) / 8;
-  state.values = decode_values(info(tensor).dtype, state.host.data(), width > 0 ? static_cast<std::int64_t>(nbytes) / width : 0);
+  state.values = std::move(values);
   state.address = state.host.data();
   state.nbytes = nbytes;
   state.address_dirty = addresses_changed = shapes_changed = special = true;
@@ -109,10 +136,7 @@ bool ExecutionContext::Impl::profile_fits(int profile) const {
     if (!e.fits(profile, i, state.shape)) return false;
     const TensorInfo& tensor_info = info(i);
     if (!tensor_info.is_shape || static_cast<std::size_t>(profile) >= tensor_info.profiles.size()) continue;
-    const ProfileBounds& bounds = tensor_info.profiles[static_cast<std::size_t>(profile)];
-    for (std::size_t v = 0; v < state.values.size() && v < bounds.min_values.size() && v < bounds.max_values.size(); ++v) {
-      if (state.values[v] < bounds.min_values[v] || state.values[v] > bounds.max_values[v]) return false;
-    }
+    if (!values_fit(tensor_info.profiles[static_cast<std::size_t>(profile)], state.values)) return false;
   }
   return true;
 }
@@ -140,9 +164,7 @@ void ExecutionContext::Impl::choose_profile(StreamRef stream) {
     for (int i : e.inputs) {
       shapes += (shapes.empty() ? "" : ", ") + info(i).name + " " + tensors[static_cast<std::size_t>(i)].shape.str();
       if (!info(i).is_shape) continue;
-      const std::vector<std::int64_t>& values = tensors[static_cast<std::size_t>(i)].values;
-      shapes += " values";
-      for (std::int64_t value : values) shapes += " " + std::to_string(value);
+      shapes += " values " + list(tensors[static_cast<std::size_t>(i)].values);
     }
     throw ShapeError({"choose an optimization profile", "no profile takes these inputs together: " + shapes,
                       "TensorInfo::profiles has the bounds of each profile", {}, {}});
@@ -252,6 +274,9 @@ void ExecutionContext::Impl::prepare_outputs(StreamRef stream) {
       ensure_own_buffer(o, state.required, stream);
     }
   }
+}
+
+void ExecutionContext::Impl::require_bound() {
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const TensorState& state = tensors[i];
     const TensorInfo& tensor_info = e.tensors[i];
@@ -289,7 +314,8 @@ void* ExecutionContext::Impl::effective_address(int tensor) {
 
 void ExecutionContext::Impl::apply_addresses() {
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    if (!tensors[i].address_dirty && !(e.has_alias && !e.tensors[i].alias_of.empty())) continue;
+    // Without an address of its own a tensor's follows from something else: its alias, or that it is empty now.
+    if (!tensors[i].address_dirty && tensors[i].address != nullptr) continue;
     if (dynamic[i]) {
       tensors[i].address_dirty = false;  // its address comes from the allocator
       continue;
@@ -302,8 +328,12 @@ void ExecutionContext::Impl::apply_addresses() {
   }
 }
 
-void ExecutionContext::Impl::prepare(StreamRef stream) {
+void ExecutionContext::Impl::prepare(StreamRef stream, bool complete) {
   if (!shapes_changed && !addresses_changed && ever_prepared && workspace->generation() == workspace_generation) return;
+  if (!graphs.empty() && !graphs_have_contexts()) {
+    wait_idle();
+    clear_graphs();  // captured from this very context, which is about to change
+  }
   if (shapes_changed || !ever_prepared) {
     choose_profile(stream);
     infer();
@@ -311,13 +341,11 @@ void ExecutionContext::Impl::prepare(StreamRef stream) {
   } else if (workspace->generation() != workspace_generation) {
     prepare_workspace(stream);
   }
-  if (!graphs.empty() && !graphs_have_contexts()) {
-    wait_idle();
-    clear_graphs();  // captured from this very context, which is about to change
-  }
   prepare_outputs(stream);
+  if (complete) require_bound();
   apply_addresses();
-  shapes_changed = addresses_changed = false;
+  shapes_changed = false;
+  addresses_changed = !complete;
   ever_prepared = true;
   forget_graph_choice();
 }

@@ -33,7 +33,7 @@ struct TensorState {
   Dims shape;                        // inputs: as set; outputs: as inferred
   bool shape_known = false;
   bool shape_dirty = false;
-  bool address_dirty = false;
+  bool address_dirty = true;
   bool own = false;                  // the context allocates this output
   void* address = nullptr;
   std::size_t nbytes = 0;            // of what is bound; 0: not checked
@@ -118,7 +118,9 @@ struct ExecutionContext::Impl {
   // configuration (context_config.cpp)
   void set_shape(int tensor, const Dims& shape);
   void set_host_values(int tensor, const void* data, std::size_t nbytes);
-  void prepare(StreamRef stream);
+  /// With `complete`, every tensor must be bound; without, addresses that are missing are left for later.
+  void prepare(StreamRef stream, bool complete);
+  void require_bound();
   void choose_profile(StreamRef stream);
   void activate_profile(int profile, StreamRef stream);
   bool profile_fits(int profile) const;

@@ -52,7 +52,7 @@ void ExecutionContext::Impl::slow_enqueue(StreamRef stream) {
   check_stream(stream);
   if (stream != last_stream) order_after_last(stream);
   last_stream = stream;  // output memory that TensorRT asks for during the run is ordered on it
-  prepare(stream);
+  prepare(stream, true);
   std::unique_lock<std::mutex> workspace_lock;
   if (workspace_shared) {
     Workspace::Impl& shared = *workspace->impl_;
@@ -119,7 +119,7 @@ void ExecutionContext::prepare(StreamRef stream) {
   c.check_stream(stream);
   c.order_after_last(stream);
   c.last_stream = stream;
-  c.prepare(stream);
+  c.prepare(stream, false);
 }
 
 void ExecutionContext::synchronize() {
@@ -162,7 +162,7 @@ std::vector<LayerTime> ExecutionContext::profile_layers(StreamRef stream) {
   c.check_stream(stream);
   c.order_after_last(stream);
   c.last_stream = stream;
-  c.prepare(stream);
+  c.prepare(stream, true);
   c.wait_idle();
   LayerCollector collector;
   c.port->set_profiler(&collector);

@@ -241,11 +241,18 @@ namespace {
 
 }  // namespace
 
+// What a free slot will take as soon as its dispatcher wakes up does not count as waiting.
+bool ContextPool::Impl::has_room() const {
+  std::size_t free_slots = 0;
+  for (const Lane& lane : lanes) free_slots += lane.free.size();
+  return queue.size() < max_pending + free_slots;
+}
+
 Future ContextPool::submit(PoolRequest request, std::chrono::nanoseconds timeout) {
   Impl& p = *impl_;
   p.check(request);
   std::unique_lock<std::mutex> lock(p.mutex);
-  const auto admissible = [&p] { return p.closing || p.queue.size() < p.max_pending; };
+  const auto admissible = [&p] { return p.closing || p.has_room(); };
   if (timeout.count() < 0) {
     p.room.wait(lock, admissible);
   } else if (!p.room.wait_for(lock, timeout, admissible)) {
@@ -260,7 +267,7 @@ Future ContextPool::try_submit(PoolRequest request) {
   p.check(request);
   std::unique_lock<std::mutex> lock(p.mutex);
   if (p.closing) throw_closed();
-  if (p.queue.size() >= p.max_pending) return {};
+  if (!p.has_room()) return {};
   return p.enqueue(std::move(request), lock);
 }
 
@@ -459,6 +466,7 @@ void ContextPool::Impl::retire(LaneSlot& slot) {
     ++(failure.ok() ? completed : failed);
   }
   work.notify_all();
+  room.notify_one();
   job.request.keep_alive.reset();
   if (!failure.ok()) outputs.clear();
   job.state->finish(std::move(outputs), std::move(failure));

@@ -98,6 +98,7 @@ struct ContextPool::Impl {
   void poll();
   void retire(LaneSlot& slot);
   bool may_take(const Lane& lane) const;
+  bool has_room() const;
 };
 
 }  // namespace cuready

@@ -1,6 +1,7 @@
 // The ports over the binary interface of one major. Where majors differ, `Abi` has the difference (see adapter_v*.cpp).
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -131,7 +132,7 @@ class EngineAdapter final : public EnginePort {
     info.format = static_cast<TensorFormat>(v().getTensorFormat(tensor));
     info.format_text = text_or_empty(v().getTensorFormatDesc(tensor));
     info.vectorized_dim = v().getTensorVectorizedDim(tensor);
-    info.components_per_element = v().getTensorComponentsPerElement(tensor);
+    info.components_per_element = std::max(v().getTensorComponentsPerElement(tensor), 1);  // -1: not vectorised
     info.bytes_per_component = v().getTensorBytesPerComponent(tensor);
     info.alias_of = Abi::aliased_input(v(), tensor, library_);
     return info;
