@@ -71,7 +71,9 @@ def _toolkit(context: Context, path: str, found_by: tuple[str, ...]) -> CudaTool
     if not context.is_dir(path):
         return CudaToolkit(path=path, found_by=found_by, exists=False)
     components = _version_json(context, path)
-    nvcc = f"{path}/bin/nvcc" if context.exists(f"{path}/bin/nvcc") else None
+    nvcc: str | None = f"{path}/bin/nvcc" if context.exists(f"{path}/bin/nvcc") else None
+    if nvcc is None and "PATH" in found_by:  # Debian keeps its toolkit in pieces
+        nvcc = context.which("nvcc")
     nvcc_version = components.get("cuda_nvcc") or _conda_nvcc(context, path)
     version = components.get("cuda") or _version_txt(context, path) or _cuda_h(context, path)
     if nvcc and not nvcc_version:
