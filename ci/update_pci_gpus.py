@@ -1,7 +1,7 @@
 """Writes compat/data/pci_gpus.json from the PCI ID database: device id → chip and product name.
 
 Usage: python ci/update_pci_gpus.py PCI.IDS OUTPUT.json (the file is at https://pci-ids.ucw.cz/).
-The compute capability of each chip is kept in OUTPUT.json itself, under ``chips``, and is carried over.
+The compute capability of each chip stands in OUTPUT.json itself, under ``chips``: it is kept.
 """
 
 from __future__ import annotations

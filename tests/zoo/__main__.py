@@ -27,7 +27,9 @@ def verdict(item: Exhibit, diagnosis: Diagnosis) -> str | None:
     others = [f"{f.id}: {f.cause}" for f in errors if f.id != item.id]
     if others:
         return f"another error beside it: {others[0]}"
-    return f"{len(found)} findings of it" if len([f for f in errors if f.id == item.id]) > 1 else None
+    return (
+        f"{len(found)} findings of it" if len([f for f in errors if f.id == item.id]) > 1 else None
+    )
 
 
 def main() -> int:
@@ -35,7 +37,9 @@ def main() -> int:
     for kind in ("healthy", "fault", "near miss"):
         found = exhibits(kind)
         print(f"\n{kind}: {len(found)} machines")
-        print(f"  {'machine':34} {'expected':9} {'errors':>6} {'warn':>5} {'info':>5} {'unknown':>7}  verdict")
+        print(
+            f"  {'machine':34} {'expected':9} {'errors':>6} {'warn':>5} {'info':>5} {'unknown':>7}  verdict"
+        )
         for item in found:
             diagnosis = diagnose(item.build())
             counts = diagnosis.summary()

@@ -49,7 +49,9 @@ def dist(name: str, version: str, installer: str = "pip", **more: Any) -> Distri
         name=name,
         version=version,
         location=site,
-        metadata_path=more.pop("metadata_path", f"{site}/{name.replace('-', '_')}-{version}.dist-info"),
+        metadata_path=more.pop(
+            "metadata_path", f"{site}/{name.replace('-', '_')}-{version}.dist-info"
+        ),
         installer=installer,
         record_present=more.pop("record_present", True),
         **more,
@@ -62,7 +64,13 @@ def conda(name: str, version: str, build: str = "", channel: str = "conda-forge"
 
 def node(path: str, **more: Any) -> DeviceNode:
     """A device node that everybody may open, unless ``more`` says otherwise."""
-    facts = {"exists": True, "mode": "crw-rw-rw-", "owner": "root:root", "readable": True, "writable": True}
+    facts = {
+        "exists": True,
+        "mode": "crw-rw-rw-",
+        "owner": "root:root",
+        "readable": True,
+        "writable": True,
+    }
     return DeviceNode(path, **{**facts, **more})
 
 
@@ -93,7 +101,9 @@ def proc_version(version: str, flavour: str) -> str:
     return f"NVRM version: NVIDIA UNIX{opened}  {version}  Release Build"
 
 
-def kernel_driver(version: str, flavour: str, addresses: tuple[str, ...], **more: Any) -> KernelDriver:
+def kernel_driver(
+    version: str, flavour: str, addresses: tuple[str, ...], **more: Any
+) -> KernelDriver:
     facts: dict[str, Any] = {
         "module_loaded": True,
         "version": version,
@@ -169,9 +179,15 @@ def torch_build(version: str, cuda: str | None, *archs: str) -> TorchBuild:
 ARCH_CU128 = ("sm_70", "sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
 
 
-def torch_env(version: str = "2.8.0", cuda: str | None = "12.8", tag: str = "", **more: Any) -> PythonEnv:
+def torch_env(
+    version: str = "2.8.0", cuda: str | None = "12.8", tag: str = "", **more: Any
+) -> PythonEnv:
     """A venv with a matching torch, torchvision and torchaudio, and triton."""
-    pairs = {"2.8.0": ("0.23.0", "2.8.0"), "2.7.1": ("0.22.1", "2.7.1"), "2.3.1": ("0.18.1", "2.3.1")}
+    pairs = {
+        "2.8.0": ("0.23.0", "2.8.0"),
+        "2.7.1": ("0.22.1", "2.7.1"),
+        "2.3.1": ("0.18.1", "2.3.1"),
+    }
     vision, audio = pairs.get(version, ("0.23.0", "2.8.0"))
     packages = (
         dist("torch", version + tag),
@@ -213,7 +229,9 @@ def gpu_box(
     """A machine with ``count`` equal GPUs on which everything works."""
     addresses = tuple(f"0000:{n + 1:02x}:00.0" for n in range(count))
     devices = tuple(
-        NativeDevice(n, name, f"GPU-{n:08x}-0000-0000-0000-000000000000", capability, 24 << 30, address)
+        NativeDevice(
+            n, name, f"GPU-{n:08x}-0000-0000-0000-000000000000", capability, 24 << 30, address
+        )
         for n, address in enumerate(addresses)
     )
     return edit(
@@ -234,4 +252,6 @@ def down(snapshot: Snapshot) -> Snapshot:
 
 def container(snapshot: Snapshot, kind: str = "docker") -> Snapshot:
     """The same machine as a container sees it that was given the GPU."""
-    return edit(snapshot, platform__container=kind, platform__shm_bytes=8 << 30, driver__driver_packages=())
+    return edit(
+        snapshot, platform__container=kind, platform__shm_bytes=8 << 30, driver__driver_packages=()
+    )

@@ -100,7 +100,12 @@ def binary_of_another_minor() -> Snapshot:
 
 
 def tensorrt(version: str, cuda: int = 12, driver: str = "580.95.05") -> Snapshot:
-    parts = ("tensorrt", f"tensorrt-cu{cuda}", f"tensorrt-cu{cuda}-libs", f"tensorrt-cu{cuda}-bindings")
+    parts = (
+        "tensorrt",
+        f"tensorrt-cu{cuda}",
+        f"tensorrt-cu{cuda}-libs",
+        f"tensorrt-cu{cuda}-bindings",
+    )
     env = venv(*(dist(name, version) for name in parts))
     reports = "13.0" if driver.startswith("58") else "12.8"
     return gpu_box(driver=driver, cuda=reports, python=env)
@@ -149,12 +154,16 @@ def plan_named_for_this_gpu() -> Snapshot:
 def provider(soname: str | None) -> tuple[LibraryFile, ...]:
     path = f"{SITE}/onnxruntime/capi/libonnxruntime_providers_tensorrt.so"
     missing = (Resolution(soname, path),) if soname else ()
-    text = f"{soname}: cannot open shared object file: No such file or directory" if soname else None
+    text = (
+        f"{soname}: cannot open shared object file: No such file or directory" if soname else None
+    )
     return (LibraryFile(path, "onnxruntime-gpu", "onnxruntime", missing=missing, error_text=text),)
 
 
 def with_onnxruntime(box: Snapshot) -> Snapshot:
-    return edit(box, python__distributions=(*box.python.distributions, dist("onnxruntime-gpu", "1.23.2")))
+    return edit(
+        box, python__distributions=(*box.python.distributions, dist("onnxruntime-gpu", "1.23.2"))
+    )
 
 
 @fault("TRT03")

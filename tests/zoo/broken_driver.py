@@ -63,7 +63,9 @@ def kernel_update_without_module() -> Snapshot:
 @fault("DRV01")
 def no_driver_at_all() -> Snapshot:
     """A GPU, and nobody installed a driver."""
-    return edit(unloaded(), driver=KernelDriver(module_loaded=False), nvml=NOT_ASKED, cuda=NOT_ASKED)
+    return edit(
+        unloaded(), driver=KernelDriver(module_loaded=False), nvml=NOT_ASKED, cuda=NOT_ASKED
+    )
 
 
 @near_miss("DRV01")
@@ -163,7 +165,9 @@ def pascal_on_595() -> Snapshot:
 def blackwell_on_550() -> Snapshot:
     """The driver is older than the GPU."""
     env = torch_env("2.8.0", "12.8", "+cu128")
-    return down(gpu_box("0x2b85", "NVIDIA GeForce RTX 5090", "12.0", "550.54.15", "12.4", python=env))
+    return down(
+        gpu_box("0x2b85", "NVIDIA GeForce RTX 5090", "12.0", "550.54.15", "12.4", python=env)
+    )
 
 
 @near_miss("DRV07")
@@ -261,7 +265,9 @@ def cu130_on_r570() -> Snapshot:
 def tensorflow_on_r470() -> Snapshot:
     """TensorFlow for CUDA 12 on R470."""
     env = venv(dist("tensorflow", "2.19.1"), dist("numpy", "2.1.3"))
-    return gpu_box("0x20b2", "NVIDIA A100-SXM4-80GB", "8.0", "470.256.02", "11.4", "proprietary", python=env)
+    return gpu_box(
+        "0x20b2", "NVIDIA A100-SXM4-80GB", "8.0", "470.256.02", "11.4", "proprietary", python=env
+    )
 
 
 @near_miss("DRV11")
@@ -289,7 +295,9 @@ def with_libcuda(box: Snapshot, folder: str, version: str) -> Snapshot:
     first = DriverLibrary("libcuda.so.1", f"{folder}/libcuda.so.1", f"{folder}/libcuda.so.{version}",
                           version, "LD_LIBRARY_PATH")  # fmt: skip
     rest = tuple(lib for lib in box.driver.libraries if lib.soname != "libcuda.so.1")
-    return edit(box, driver__libraries=(first, *rest), loader=LoaderState(ld_library_path=(folder,)))
+    return edit(
+        box, driver__libraries=(first, *rest), loader=LoaderState(ld_library_path=(folder,))
+    )
 
 
 @fault("DRV13")
@@ -425,7 +433,8 @@ def compute_and_utility() -> Snapshot:
 def after_daemon_reload() -> Snapshot:
     """EPERM although the mode allows it."""
     denied = tuple(
-        dataclasses.replace(item, readable=False, writable=False, open_error="EPERM") for item in nodes()
+        dataclasses.replace(item, readable=False, writable=False, open_error="EPERM")
+        for item in nodes()
     )
     box = container(down(gpu_box()))
     return edit(box, device_nodes=denied, driver__dev_char_links=False,
@@ -615,5 +624,3 @@ def launch_blocking() -> Snapshot:
 def launch_blocking_off() -> Snapshot:
     """The same with 0."""
     return edit(gpu_box(), environment={"CUDA_LAUNCH_BLOCKING": "0"})
-
-

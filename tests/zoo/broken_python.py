@@ -109,7 +109,9 @@ def jetson_default_index() -> Snapshot:
 def gh200_with_cuda_torch() -> Snapshot:
     """The same machine with a CUDA build."""
     env = torch_env("2.8.0", "12.8", "+cu128", archs=("sm_80", "sm_90"))
-    return edit(gpu_box("0x2342", "NVIDIA GH200 480GB", "9.0", python=env), platform__machine="aarch64")
+    return edit(
+        gpu_box("0x2342", "NVIDIA GH200 480GB", "9.0", python=env), platform__machine="aarch64"
+    )
 
 
 @fault("PY04")
@@ -209,28 +211,36 @@ USER_SITE = "/home/u/.local/lib/python3.12/site-packages"
 @fault("PY08")
 def leaks_from_user_site() -> Snapshot:
     """A torch in ~/.local hides that of the environment."""
-    leaked = ModuleOrigin("torch", f"{USER_SITE}/torch/__init__.py", USER_SITE, (f"{SITE}/torch/__init__.py",))
+    leaked = ModuleOrigin(
+        "torch", f"{USER_SITE}/torch/__init__.py", USER_SITE, (f"{SITE}/torch/__init__.py",)
+    )
     return gpu_box(python=torch_env(origins=(leaked,)))
 
 
 @fault("PY08")
 def leaks_from_pythonpath() -> Snapshot:
     """A torch on PYTHONPATH."""
-    leaked = ModuleOrigin("torch", "/opt/x/torch/__init__.py", "/opt/x", (f"{SITE}/torch/__init__.py",))
+    leaked = ModuleOrigin(
+        "torch", "/opt/x/torch/__init__.py", "/opt/x", (f"{SITE}/torch/__init__.py",)
+    )
     return edit(gpu_box(python=torch_env(origins=(leaked,))), environment={"PYTHONPATH": "/opt/x"})
 
 
 @near_miss("PY08")
 def user_site_comes_second() -> Snapshot:
     """There is a copy in ~/.local, after that of the environment."""
-    own = ModuleOrigin("torch", f"{SITE}/torch/__init__.py", SITE, (f"{USER_SITE}/torch/__init__.py",))
+    own = ModuleOrigin(
+        "torch", f"{SITE}/torch/__init__.py", SITE, (f"{USER_SITE}/torch/__init__.py",)
+    )
     return gpu_box(python=torch_env(origins=(own,)))
 
 
 @fault("PY09")
 def torch_py_in_the_working_folder() -> Snapshot:
     """A script called torch.py."""
-    local = ModuleOrigin("torch", "/home/u/proj/torch.py", "/home/u/proj", (f"{SITE}/torch/__init__.py",))
+    local = ModuleOrigin(
+        "torch", "/home/u/proj/torch.py", "/home/u/proj", (f"{SITE}/torch/__init__.py",)
+    )
     return gpu_box(python=torch_env(origins=(local,)))
 
 
@@ -300,14 +310,22 @@ OLD_ARCHS = ("sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90")
 @fault("PY13")
 def numpy2_under_old_torch() -> Snapshot:
     """numpy 2.1 with torch 2.2."""
-    env = venv(dist("torch", "2.2.2"), dist("numpy", "2.1.0"), torch=torch_build("2.2.2", "12.1", *OLD_ARCHS))
+    env = venv(
+        dist("torch", "2.2.2"),
+        dist("numpy", "2.1.0"),
+        torch=torch_build("2.2.2", "12.1", *OLD_ARCHS),
+    )
     return gpu_box(python=env)
 
 
 @near_miss("PY13")
 def numpy2_under_newer_torch() -> Snapshot:
     """numpy 2.1 with torch 2.3."""
-    env = venv(dist("torch", "2.3.1"), dist("numpy", "2.1.0"), torch=torch_build("2.3.1", "12.1", *OLD_ARCHS))
+    env = venv(
+        dist("torch", "2.3.1"),
+        dist("numpy", "2.1.0"),
+        torch=torch_build("2.3.1", "12.1", *OLD_ARCHS),
+    )
     return gpu_box(python=env)
 
 

@@ -206,8 +206,12 @@ def hgx_container() -> Snapshot:
 @healthy
 def volta_cu121() -> Snapshot:
     """V100, R535, torch 2.3."""
-    env = torch_env("2.3.1", "12.1", archs=("sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"))
-    return gpu_box("0x1db4", "Tesla V100-PCIE-16GB", "7.0", "535.183.01", "12.2", "proprietary", python=env)
+    env = torch_env(
+        "2.3.1", "12.1", archs=("sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90")
+    )
+    return gpu_box(
+        "0x1db4", "Tesla V100-PCIE-16GB", "7.0", "535.183.01", "12.2", "proprietary", python=env
+    )
 
 
 @healthy
@@ -263,7 +267,9 @@ def windows() -> Snapshot:
 def macos() -> Snapshot:
     """A Mac: no CUDA, and nothing wrong with that."""
     return Snapshot(
-        platform=platform(system="Darwin", machine="arm64", distro_id=None, distro_like=(), libc=None),
+        platform=platform(
+            system="Darwin", machine="arm64", distro_id=None, distro_like=(), libc=None
+        ),
         python=torch_env("2.8.0", None),
     )
 
@@ -286,7 +292,9 @@ def jetson_orin() -> Snapshot:
 def grace_hopper() -> Snapshot:
     """GH200: aarch64 and open modules."""
     env = torch_env("2.8.0", "12.8", "+cu128", archs=("sm_80", "sm_90"))
-    return edit(gpu_box("0x2342", "NVIDIA GH200 480GB", "9.0", python=env), platform__machine="aarch64")
+    return edit(
+        gpu_box("0x2342", "NVIDIA GH200 480GB", "9.0", python=env), platform__machine="aarch64"
+    )
 
 
 @healthy
@@ -301,7 +309,9 @@ def forward_compatibility() -> Snapshot:
     )  # fmt: skip
     env = torch_env("2.9.0", "13.0", "+cu130", archs=("sm_75", "sm_80", "sm_90"))
     env = dataclasses.replace(env, distributions=env.distributions[:1])
-    box = gpu_box("0x20b2", "NVIDIA A100-SXM4-80GB", "8.0", "535.183.01", "13.0", "proprietary", python=env)
+    box = gpu_box(
+        "0x20b2", "NVIDIA A100-SXM4-80GB", "8.0", "535.183.01", "13.0", "proprietary", python=env
+    )
     return edit(box, driver__libraries=libraries, loader=LoaderState(ld_library_path=(compat,)))
 
 
@@ -334,7 +344,9 @@ def uv_default_wheels() -> Snapshot:
 @healthy
 def tensorflow_and_cuda() -> Snapshot:
     """tensorflow[and-cuda]."""
-    env = venv(dist("tensorflow", "2.19.1"), dist("nvidia-cudnn-cu12", "9.3.0.75"), dist("numpy", "2.1.3"))
+    env = venv(
+        dist("tensorflow", "2.19.1"), dist("nvidia-cudnn-cu12", "9.3.0.75"), dist("numpy", "2.1.3")
+    )
     return gpu_box(python=env)
 
 
@@ -434,7 +446,8 @@ def fresh_boot_from_files() -> Snapshot:
         box,
         driver__uvm_loaded=False,
         device_nodes=tuple(
-            no_node("/dev/nvidia-uvm") if item.path == "/dev/nvidia-uvm" else item for item in box.device_nodes
+            no_node("/dev/nvidia-uvm") if item.path == "/dev/nvidia-uvm" else item
+            for item in box.device_nodes
         ),
     )
 
@@ -464,5 +477,3 @@ def headless_driver_only() -> Snapshot:
     """An inference server without any Python package for CUDA."""
     box = gpu_box("0x2330", "NVIDIA H100 80GB HBM3", "9.0", python=venv())
     return edit(box, driver=kernel_driver("580.95.05", "open", ("0000:01:00.0",)))
-
-

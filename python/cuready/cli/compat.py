@@ -28,7 +28,9 @@ ANY = "any"
 PLATFORMS = ("linux_x86_64", "linux_aarch64", "win_amd64")
 PACKAGES = ("torch", "tensorflow", "jax", "onnxruntime", "tensorrt", "cudnn", "cuda")
 # The readers that know the driver, the GPU and the Python: the others cost time for nothing here.
-READERS = frozenset({"host", "pci", "kernel-driver", "driver-libraries", "nvml", "gpu-names", "python"})
+READERS = frozenset(
+    {"host", "pci", "kernel-driver", "driver-libraries", "nvml", "gpu-names", "python"}
+)
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,26 @@ class Asked:
 
 @click.command()
 @click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
-@click.option("--driver", metavar="VERSION", help="NVIDIA driver, such as 580.95.05; 'any' to leave it out.")
+@click.option(
+    "--driver", metavar="VERSION", help="NVIDIA driver, such as 580.95.05; 'any' to leave it out."
+)
 @click.option("--gpu", metavar="NAME", help="GPU by name, such as 'GeForce RTX 3070'.")
-@click.option("--capability", metavar="X.Y", help="Compute capability, instead of --gpu; 'any' to leave it out.")
-@click.option("--python", metavar="X.Y", help="Python version, such as 3.12 or 3.13t; 'any' to leave it out.")
+@click.option(
+    "--capability",
+    metavar="X.Y",
+    help="Compute capability, instead of --gpu; 'any' to leave it out.",
+)
+@click.option(
+    "--python", metavar="X.Y", help="Python version, such as 3.12 or 3.13t; 'any' to leave it out."
+)
 @click.option("--cuda", metavar="X[.Y]", help="Only builds for this CUDA.")
 @click.option("--platform", type=click.Choice(PLATFORMS), help="Platform of the builds.")
-@click.option("--limit", type=click.IntRange(min=1), default=5, show_default=True, help="Releases to list.")
-@click.option("--all", "show_all", is_flag=True, help="Also list what does not fit, with the reason.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=5, show_default=True, help="Releases to list."
+)
+@click.option(
+    "--all", "show_all", is_flag=True, help="Also list what does not fit, with the reason."
+)
 @format_option()
 def compat(
     packages: tuple[str, ...],
@@ -200,7 +214,9 @@ def _print_head(asked: Asked) -> None:
         click.echo(f"{label} {value}{'' if source == 'given' else ' (this machine)'}")
 
 
-def _print_package(name: str, judged: list[Judged], asked: Asked, limit: int, show_all: bool) -> None:
+def _print_package(
+    name: str, judged: list[Judged], asked: Asked, limit: int, show_all: bool
+) -> None:
     best = newest_per_release(judged)
     fitting = [item for item in best if item.answer.ok]
     click.echo(f"\n{click.style(name, bold=True)} (tables of {as_of(_table_of(name))})")
@@ -264,8 +280,14 @@ def _install_commands(item: Judged) -> dict[str, str]:
     }
     name = conda.get(build.package)
     if name and build.cuda and build.cuda.major >= 11:
-        cuda = f"{build.cuda.major}.{build.cuda.minor}" if len(build.cuda.release) > 1 else f"{build.cuda.major}"
-        commands["conda"] = join(["conda", "install", "-c", "conda-forge", name, f"cuda-version={cuda}"])
+        cuda = (
+            f"{build.cuda.major}.{build.cuda.minor}"
+            if len(build.cuda.release) > 1
+            else f"{build.cuda.major}"
+        )
+        commands["conda"] = join(
+            ["conda", "install", "-c", "conda-forge", name, f"cuda-version={cuda}"]
+        )
     return commands
 
 
@@ -291,5 +313,7 @@ def _document(
                 "install": _install_commands(fitting[0]) if fitting else {},
             }
         )
-    question = [{"what": what, "value": value, "from": source} for what, value, source in asked.parts]
+    question = [
+        {"what": what, "value": value, "from": source} for what, value, source in asked.parts
+    ]
     return {"question": question, "packages": packages}

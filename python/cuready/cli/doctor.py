@@ -44,13 +44,19 @@ def _ids(_ctx: click.Context, parameter: click.Parameter, values: Sequence[str])
     help="How to print the answer.",
 )
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
-@click.option("--only", multiple=True, callback=_ids, metavar="ID", help="Only these ids or groups.")
+@click.option(
+    "--only", multiple=True, callback=_ids, metavar="ID", help="Only these ids or groups."
+)
 @click.option("--skip", multiple=True, callback=_ids, metavar="ID", help="Not these ids or groups.")
 @click.option("--list", "list_checks", is_flag=True, help="List the checks and stop.")
 @click.option("--python", metavar="PATH", help="Diagnose another interpreter.")
 @click.option("--prefix", metavar="DIR", help="Diagnose a conda or venv prefix by its files alone.")
-@click.option("--root", metavar="DIR", help="Read /proc /sys /dev /etc /usr below DIR; no native probes.")
-@click.option("--from", "from_file", metavar="FILE", help="Diagnose a snapshot instead of this machine.")
+@click.option(
+    "--root", metavar="DIR", help="Read /proc /sys /dev /etc /usr below DIR; no native probes."
+)
+@click.option(
+    "--from", "from_file", metavar="FILE", help="Diagnose a snapshot instead of this machine."
+)
 @click.option("--deep", is_flag=True, help="Also read what takes long: every library, every hash.")
 @click.option("-v", "--verbose", is_flag=True, help="Show evidence, every fix, and each check.")
 def doctor(
@@ -74,7 +80,9 @@ def doctor(
     if list_checks:
         return _list(output_format)
     if from_file and (python or prefix or root or deep):
-        raise click.UsageError("--from takes a snapshot as it is: no --python, --prefix, --root or --deep")
+        raise click.UsageError(
+            "--from takes a snapshot as it is: no --python, --prefix, --root or --deep"
+        )
     snapshot = _snapshot(from_file, python=python, prefix=prefix, root=root, deep=deep)
     diagnosis = diagnose(snapshot, only=only, skip=skip)
     _print(diagnosis, snapshot, output_format, verbose=verbose)
@@ -118,11 +126,11 @@ def _print(diagnosis: Diagnosis, snapshot: Snapshot, output_format: str, *, verb
     if output_format != "text":
         from cuready.doctor.render import renderer
 
-        click.echo(renderer(output_format)(diagnosis))
+        click.echo(_printable(renderer(output_format)(diagnosis)))
         return
     from cuready.doctor.render.text import render
 
-    encoding = (getattr(sys.stdout, "encoding", "") or "").lower()
+    encoding = sys.stdout.encoding.lower()
     lines = render(
         diagnosis,
         _head(snapshot),
@@ -130,7 +138,13 @@ def _print(diagnosis: Diagnosis, snapshot: Snapshot, output_format: str, *, verb
         width=shutil.get_terminal_size((100, 24)).columns,
         unicode=encoding.startswith("utf"),
     )
-    click.echo("\n".join(lines))
+    click.echo(_printable("\n".join(lines)))
+
+
+def _printable(text: str) -> str:
+    """What stdout's encoding cannot hold (a file name of another locale) becomes a question mark."""
+    encoding = sys.stdout.encoding
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def _head(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
@@ -169,7 +183,8 @@ def _list(output_format: str) -> int:
     entries = catalogue.entries().values()
     if output_format == "json":
         checks = [
-            {"id": item.id, "severity": item.severity.value, "title": item.title} for item in entries
+            {"id": item.id, "severity": item.severity.value, "title": item.title}
+            for item in entries
         ]
         emit_json(document({"checks": checks}))
         return EXIT_OK

@@ -51,7 +51,7 @@ class Floor:
 def driver_reaches(driver: Version, floor: Version) -> bool:
     """Whether ``driver`` is at least ``floor``, compared in the digits that ``driver`` has.
 
-    People know their driver as ``580`` or ``470.57``; a branch alone is taken as any of its drivers.
+    People know their driver as ``580`` or ``470.57``; a branch alone means any of its drivers.
     """
     digits = len(driver.release)
     return driver.release >= floor.release[:digits]
@@ -126,7 +126,7 @@ def toolkit_driver(cuda: Version, platform: str = "linux_x86_64") -> Version | N
 
 
 def runs_cuda(driver: Version, cuda: Version, platform: str = "linux_x86_64") -> Answer:
-    """Whether programs built with ``cuda`` start on ``driver`` (machine code; for PTX see below)."""
+    """Whether programs built with ``cuda`` start on ``driver`` (machine code only)."""
     floor = floor_of(cuda.major)
     if floor is None and cuda.major > newest_cuda_major():
         return unknown(f"CUDA {cuda.major} is newer than our tables")
@@ -153,7 +153,7 @@ def _runs_old_cuda(driver: Version, cuda: Version, platform: str) -> Answer:
 
 
 def compiles_ptx_of(driver: Version, cuda: Version, platform: str = "linux_x86_64") -> Answer:
-    """Whether ``driver`` compiles PTX made by toolkit ``cuda``: minor-version compatibility ends here."""
+    """Whether ``driver`` compiles PTX of toolkit ``cuda``, which minor versions do not cover."""
     speaks = cuda_of_driver(driver)
     if speaks is not None and speaks.release[:2] >= cuda.release[:2]:
         return yes(f"driver {spell(driver)} speaks CUDA {speaks}", GUIDE)

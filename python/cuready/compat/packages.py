@@ -105,10 +105,10 @@ def _tensorflow(platform: str) -> Iterator[Build]:
         )
 
 
-def _jax(platform: str) -> Iterator[Build]:
+def _jax(_platform: str) -> Iterator[Build]:
     for row in rows("jax", "plugins"):
         major = row["cuda_major"]
-        extra = f"cuda{major}" if Version(row["jax"]) >= Version("0.4.26") else f"cuda{major}_pip"
+        extra = f"cuda{major}" if Version(row["jax"]) >= Version("0.4.24") else f"cuda{major}_pip"
         yield Build(
             "jax",
             Version(row["jax"]),
@@ -124,7 +124,7 @@ def _jax(platform: str) -> Iterator[Build]:
         )
 
 
-def _onnxruntime(platform: str) -> Iterator[Build]:
+def _onnxruntime(_platform: str) -> Iterator[Build]:
     rules = table("derived")["onnxruntime_min_gpu"]
     for row in rows("onnxruntime_gpu", "releases"):
         version = Version(row["onnxruntime_gpu"])
@@ -191,7 +191,7 @@ def _cudnn(platform: str) -> Iterator[Build]:
             )
 
 
-def _cuda(platform: str) -> Iterator[Build]:
+def _cuda(_platform: str) -> Iterator[Build]:
     published = {row["cuda_toolkit"] for row in rows("wheels_nvidia", "cuda_toolkit_meta")}
     for row in rows("cuda_driver", "toolkits"):
         version = Version(row["cuda"])

@@ -98,7 +98,7 @@ def judge(package: str, question: Question) -> Iterator[Judged]:
 
 
 def newest_per_release(judged: list[Judged]) -> list[Judged]:
-    """One line a release: its best variant (compatible first, then the default index, then CUDA)."""
+    """One line a release: its best variant (compatible, then default index, then newest CUDA)."""
     best: dict[Version, Judged] = {}
     for item in judged:
         kept = best.get(item.build.version)

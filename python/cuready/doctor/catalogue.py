@@ -128,7 +128,14 @@ def finding(
 def suggest(check_id: str) -> str | None:
     """The id that somebody who typed ``check_id`` may have meant, or None."""
     import difflib
+    import re
 
     folded = check_id.strip().upper()
+    # DRV1, DRV-01 and DRVO1 are what people type.
+    parts = re.match(r"^([A-Z]+?)[-_ ]?([0-9O]+)$", folded)
+    if parts is not None:
+        padded = f"{parts[1]}{parts[2].replace('O', '0').zfill(2)}"
+        if padded in _ORDER:
+            return padded
     close = difflib.get_close_matches(folded, IDS, n=1, cutoff=0.6)
     return close[0] if close else None

@@ -11,13 +11,16 @@ import shlex
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from cuready.compat.query import Judged, Question, judge
 from cuready.doctor.facts import capabilities, driver_version, platform_tag, python_tag
 from cuready.doctor.finding import Fix, Risk
 from cuready.snapshot import Platform, Snapshot
+
+if TYPE_CHECKING:  # the tables are read when something was found, and not before
+    from cuready.compat.query import Judged, Question
 
 __all__ = [
     "Installer",
@@ -176,6 +179,8 @@ def for_package(snapshot: Snapshot, name: str) -> Installer:
 
 def question_of(snapshot: Snapshot) -> Question:
     """What the compatibility tables are asked about this machine (its weakest GPU counts)."""
+    from cuready.compat.query import Question
+
     known = capabilities(snapshot)
     return Question(
         driver=driver_version(snapshot),
@@ -187,6 +192,8 @@ def question_of(snapshot: Snapshot) -> Question:
 
 def best_build(snapshot: Snapshot, package: str, *, keep: str | None = None) -> Judged | None:
     """The newest build that runs here; with ``keep`` a build of that very release if one fits."""
+    from cuready.compat.query import judge
+
     fitting = [item for item in judge(package, question_of(snapshot)) if item.answer.ok]
     same = [item for item in fitting if keep and str(item.build.version) == keep]
     ranked = [item for item in (same or fitting) if not item.build.note] or same or fitting

@@ -84,21 +84,33 @@ def _explanations(standing: list[Finding]) -> dict[int, str]:
     A finding is not swallowed by a milder one: a warning must not hide an error. Symptoms of a
     symptom belong to the root. Where two explain each other, the one that comes first stands.
     """
+    direct = [_explained_by(root, standing) for root in standing]
+    symptoms = {place for places in direct for place in places}
     swallowed: dict[int, str] = {}
-    for index, root in enumerate(standing):
+    # Those that nothing explains come first, so that a chain is told from its beginning.
+    for index in sorted(range(len(standing)), key=lambda place: (place in symptoms, place)):
         if index in swallowed:
             continue
-        names, seen = list(root.explains), {root.id}
-        while names:
-            name = names.pop()
-            if name in seen:
+        waiting, seen = [*direct[index]], {index}
+        while waiting:
+            place = waiting.pop()
+            if place in seen or standing[place].id == standing[index].id:
                 continue
-            seen.add(name)
-            for place, item in enumerate(standing):
-                if item.id == name and _RANK[item.severity] >= _RANK[root.severity]:
-                    swallowed.setdefault(place, root.id)
-                    names.extend(item.explains)
+            seen.add(place)
+            swallowed.setdefault(place, standing[index].id)
+            waiting.extend(direct[place])
     return swallowed
+
+
+def _explained_by(root: Finding, standing: list[Finding]) -> list[int]:
+    """Places of the findings that ``root`` makes moot."""
+    return [
+        place
+        for place, item in enumerate(standing)
+        if item.id != root.id
+        and item.id in root.explains
+        and _RANK[item.severity] >= _RANK[root.severity]
+    ]
 
 
 def _symptoms(

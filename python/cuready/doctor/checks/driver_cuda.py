@@ -15,7 +15,6 @@ from cuready.compat.driver import (
     runs_cuda,
     spell,
 )
-from cuready.compat.torch import build_of
 from cuready.compat.verdict import Answer, Verdict
 from cuready.doctor import catalogue, facts
 from cuready.doctor.finding import Confidence, Evidence, Fix
@@ -34,6 +33,8 @@ def driver_too_old(snapshot: Snapshot) -> Outcome:
         return Skipped("no NVIDIA GPU here")
     driver = facts.driver_version(snapshot)
     if driver is None:
+        if snapshot.driver.module_loaded is False:
+            return Skipped("no driver is loaded")
         return Unknown("the driver's version is not known")
     # TensorRT has an id of its own (TRT04), which is a symptom of this one.
     asked = {name: cuda for name, cuda in needed.items() if not name.startswith("tensorrt")}
@@ -147,6 +148,8 @@ def _torch_code(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], s
     if torch.arch_flags:
         sass = tuple(flag for flag in torch.arch_flags if not flag.startswith("compute_"))
         return sass, tuple(f for f in torch.arch_flags if f.startswith("compute_")), torch.path
+    from cuready.compat.torch import build_of
+
     version = facts.version(torch.version)
     build = build_of(version, torch.cuda) if version else None
     if build is None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
-from cuready.compat import torch as torch_tables
-from cuready.compat.tables import table
 from cuready.doctor import catalogue, facts
 from cuready.doctor.finding import Evidence, Fix, Severity
 from cuready.doctor.installers import for_package, reinstall_fitting
@@ -51,7 +49,9 @@ def mismatched_trio(snapshot: Snapshot) -> Outcome:
 
 def _pairs(snapshot: Snapshot, torch: Version, names: list[str]) -> Fix:
     """The siblings of the torch that is there, from the tables, else by the resolver."""
-    known = torch_tables.pair_of(torch)
+    from cuready.compat.torch import pair_of
+
+    known = pair_of(torch)
     wanted = [f"{name}=={known[name]}" if name in known else name for name in names]
     command = for_package(snapshot, "torch").install([f"torch=={torch.base_version}", *wanted])
     return Fix((command,))
@@ -75,12 +75,10 @@ def _torch_by_table(name: str, item: Distribution) -> Version | None:
     """The torch of a torchvision by the tables, where its metadata was not kept or pins nothing."""
     if item.requires:
         return None
+    from cuready.compat.torch import pair_of, releases
+
     public = item.version.partition("+")[0]
-    matching = [
-        r.version
-        for r in torch_tables.releases()
-        if torch_tables.pair_of(r.version).get(name) == public
-    ]
+    matching = [r.version for r in releases() if pair_of(r.version).get(name) == public]
     return matching[0] if len(matching) == 1 else None
 
 
@@ -207,6 +205,8 @@ def tensorflow_on_windows(snapshot: Snapshot) -> Outcome:
     found = facts.installed(snapshot, "tensorflow") or facts.installed(snapshot, "tensorflow-intel")
     if not found or not facts.has_gpu(snapshot):
         return Skipped("no TensorFlow, or no GPU here")
+    from cuready.compat.tables import table
+
     last = Version(table("derived")["tensorflow_windows_last_gpu"]["version"])
     have = facts.version(found[0].version)
     if have is None or have.release[:2] <= last.release[:2]:

@@ -177,6 +177,8 @@ def tensorrt_for_newer_cuda(snapshot: Snapshot) -> Outcome:
         return Skipped("no NVIDIA GPU here")
     driver = facts.driver_version(snapshot)
     if driver is None:
+        if snapshot.driver.module_loaded is False:
+            return Skipped("no driver is loaded")
         return Unknown("the driver's version is not known")
     worst = max(families)
     answer = runs_cuda(driver, Version(str(worst)), facts.platform_tag(snapshot))

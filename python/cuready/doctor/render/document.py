@@ -28,8 +28,8 @@ def to_document(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def render(diagnosis: Diagnosis) -> str:
-    """The answer as one JSON document."""
-    return json.dumps(to_document(diagnosis), indent=2, ensure_ascii=False)
+    """The answer as one JSON document, in ASCII: it can be printed under any locale."""
+    return json.dumps(to_document(diagnosis), indent=2)
 
 
 @cache

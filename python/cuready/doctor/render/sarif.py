@@ -19,13 +19,15 @@ from cuready.doctor.finding import CheckStatus, Confidence, Finding, Severity
 
 __all__ = ["render", "to_sarif"]
 
-SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+SCHEMA = (
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+)
 _LEVEL = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
 
 
 def render(diagnosis: Diagnosis) -> str:
     """The answer as one SARIF log."""
-    return json.dumps(to_sarif(diagnosis), indent=2, ensure_ascii=False)
+    return json.dumps(to_sarif(diagnosis), indent=2)
 
 
 def to_sarif(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def _result(item: Finding, rule_index: int) -> dict[str, Any]:
     commands = [command for fix in item.fix[:1] for command in fix.commands]
     advice = f"\nFix: {' && '.join(commands)}" if commands else ""
     level = "note" if item.confidence is Confidence.UNKNOWN else _LEVEL[item.severity]
-    identity = hashlib.sha256(f"{item.id}\0{item.subject}".encode()).hexdigest()
+    identity = hashlib.sha256(f"{item.id}\0{item.subject}".encode("utf-8", "replace")).hexdigest()
     return {
         "ruleId": item.id,
         "ruleIndex": rule_index,

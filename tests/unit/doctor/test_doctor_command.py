@@ -1,0 +1,169 @@
+"""`cuready doctor` on the command line: options, exit codes, bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from cuready.cli.main import main
+from cuready.doctor.render.document import schema
+from tests.zoo.base import gpu_box
+from tests.zoo.broken_driver import docker_without_toolkit, kernel_update_without_module
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = main(["doctor", *arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> str:
+    path = tmp_path / "broken.json"
+    path.write_text(kernel_update_without_module().dumps())
+    return str(path)
+
+
+@pytest.fixture
+def warned(tmp_path: Path) -> str:
+    path = tmp_path / "warned.json"
+    path.write_text(docker_without_toolkit().dumps())
+    return str(path)
+
+
+def test_broken_machine_exits_with_one(run: Run, broken: str) -> None:
+    code, out, err = run("--from", broken)
+    assert (code, err) == (1, "")
+    assert "DRV01" in out
+
+
+def test_healthy_machine_exits_with_zero(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "healthy.json"
+    path.write_text(gpu_box().dumps())
+    code, out, _ = run("--from", str(path))
+    assert code == 0
+    assert "No problems found" in out
+
+
+def test_warning_fails_only_when_strict(run: Run, warned: str) -> None:
+    assert run("--from", warned)[0] == 0
+    assert run("--from", warned, "--strict")[0] == 1
+
+
+@pytest.mark.parametrize("output_format", ["json", "sarif", "junit", "github"])
+def test_machine_formats_have_nothing_else_on_stdout(
+    run: Run, broken: str, output_format: str
+) -> None:
+    code, out, err = run("--from", broken, "--format", output_format)
+    assert (code, err) == (1, "")
+    assert {"json": "{", "sarif": "{", "junit": "<", "github": ":"}[output_format] == out[0]
+
+
+def test_selection_takes_ids_groups_and_lists(run: Run, broken: str) -> None:
+    assert run("--from", broken, "--only", "PY,TRT04")[0] == 0
+    assert run("--from", broken, "--skip", "drv")[0] == 0
+    assert run("--from", broken, "--only", "DRV01")[0] == 1
+
+
+@pytest.mark.parametrize("option", ["--only", "--skip"])
+def test_unknown_id_is_wrong_usage_with_a_suggestion(run: Run, option: str) -> None:
+    code, _, err = run(option, "DRV1")
+    assert code == 2
+    assert "'DRV1'" in err and "did you mean DRV01?" in err
+
+
+def test_list_names_all_checks(run: Run) -> None:
+    code, out, _ = run("--list")
+    assert code == 0
+    assert len(out.splitlines()) == 76
+    listed = json.loads(run("--list", "--format", "json")[1])
+    assert {"id", "severity", "title"} == set(listed["checks"][0])
+
+
+def test_snapshot_goes_with_no_other_place(run: Run, broken: str) -> None:
+    code, _, err = run("--from", broken, "--python", "/usr/bin/python3")
+    assert code == 2
+    assert "--from" in err
+
+
+BAD_FILES = {
+    "truncated": b'{"schema_version": 1, "platform": {"sys',
+    "not-json": b"\x00\x01garbage",
+    "wrong-shape": b'{"schema_version": 1, "gpus": "all of them"}',
+    "no-snapshot": b'{"hello": "world"}',
+    "empty": b"",
+    "a-list": b"[]",
+    "deep": b"[" * 200_000,
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_snapshot_is_one_line_that_names_the_file(run: Run, tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.json"
+    path.write_bytes(BAD_FILES[name])
+    code, out, err = run("--from", str(path))
+    assert (code, out) == (2, "")
+    first, *hints = err.splitlines()
+    assert first.startswith("cuready: error:") and str(path) in first
+    assert all(line.startswith("  hint:") for line in hints)
+
+
+def test_missing_snapshot_is_wrong_usage(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("--from", str(tmp_path / "nowhere.json"))
+    assert code == 2 and "nowhere.json" in err
+
+
+def test_snapshot_with_fields_of_a_newer_cuready_is_read(run: Run, tmp_path: Path) -> None:
+    document = json.loads(gpu_box().dumps())
+    document["quantum"] = {"x": 1}
+    document["driver"]["entanglement"] = True
+    path = tmp_path / "newer.json"
+    path.write_text(json.dumps(document))
+    assert run("--from", str(path))[0] == 0
+
+
+def test_snapshot_of_a_future_version_is_refused_by_name(run: Run, tmp_path: Path) -> None:
+    document = json.loads(gpu_box().dumps())
+    path = tmp_path / "future.json"
+    path.write_text(json.dumps({**document, "schema_version": 99}))
+    code, _, err = run("--from", str(path))
+    assert code == 2
+    assert str(path) in err and "99" in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--only", "NOPE"], ["--from", "/nonexistent/x.json"], ["--no-such-option"]]
+)
+def test_json_stays_one_valid_document_when_the_run_fails(run: Run, arguments: list[str]) -> None:
+    code, out, err = run("--format", "json", *arguments)
+    assert code == 2
+    jsonschema.Draft202012Validator(schema()).validate(json.loads(out))
+    assert "Traceback" not in err
+
+
+def test_command_imports_nothing_heavy(broken: str) -> None:
+    script = (
+        "import sys; from cuready.cli.main import main; main(['doctor', '--from', sys.argv[1]]); "
+        "heavy = {'torch', 'numpy', 'rich', 'httpx', 'jsonschema', 'rattler', 'yaml', 'elftools', "
+        "'cuready._core'}; print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, broken],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr.strip() == "[]"
