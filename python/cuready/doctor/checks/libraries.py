@@ -90,12 +90,15 @@ def _wrong_copy(
     if how is not None:
         evidence.append(Evidence(how.rule, f"{how.soname} => {how.path}"))
     again = _provider_wheel(snapshot, symbol.provider, library)
+    away = out_of_the_way(snapshot, how)
+    if not again and not away and symbol.provider:
+        again = (Fix((), f"take {symbol.provider} off the search path, or bring it up to date"),)
     return catalogue.finding(
         check_id,
         subject=what,
         cause=f"{symbol.wanted_by} needs {symbol.symbol}, and {where} does not have it.{hidden}",
         evidence=evidence,
-        fix=(*out_of_the_way(snapshot, how), *again),
+        fix=(*away, *again),
     )
 
 

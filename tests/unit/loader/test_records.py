@@ -1,0 +1,129 @@
+"""RECORD against the disk: missing, altered, shared, and who really lies there."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from cuready.probe import records
+from cuready.probe.context import Context, Skip
+from cuready.snapshot import Distribution, PythonEnv, RecordProblem, Snapshot
+
+LIB = "nvidia/cudnn/lib/libcudnn.so.9"
+
+
+def line(path: str, data: bytes) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+    return f"{path},sha256={digest},{len(data)}"
+
+
+def make(site: Path, name: str, *lines: str, newline: str = "\n") -> Distribution:
+    info = site / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "RECORD").write_bytes(newline.join([*lines, "x.py,,", ""]).encode())
+    return Distribution(name, "1.0", str(site), str(info), record_present=True)
+
+
+def problems(*found: Distribution, deep: bool = False) -> dict[str, tuple[RecordProblem, ...]]:
+    snapshot = Snapshot(python=PythonEnv(distributions=found))
+    facts = records.read(Context(so_far=snapshot, deep=deep))
+    return {item.name: item.problems for item in facts["python.distributions"]}
+
+
+def put(site: Path, data: bytes, path: str = LIB) -> None:
+    (site / path).parent.mkdir(parents=True, exist_ok=True)
+    (site / path).write_bytes(data)
+
+
+def test_a_file_as_recorded_is_no_problem(tmp_path: Path) -> None:
+    put(tmp_path, b"twelve")
+    item = make(tmp_path, "nvidia-cudnn-cu12", line(LIB, b"twelve"))
+    assert problems(item) == {"nvidia-cudnn-cu12": ()}
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_missing_library(newline: str, tmp_path: Path) -> None:
+    item = make(tmp_path, "nvidia-cudnn-cu12", line(LIB, b"twelve"), newline=newline)
+    (problem,) = problems(item)["nvidia-cudnn-cu12"]
+    assert (problem.kind, problem.path, problem.expected_size) == ("missing", LIB, 6)
+
+
+def test_a_library_of_another_size_is_altered(tmp_path: Path) -> None:
+    put(tmp_path, b"cut")
+    item = make(tmp_path, "nvidia-cudnn-cu12", line(LIB, b"twelve"))
+    (problem,) = problems(item)["nvidia-cudnn-cu12"]
+    assert (problem.kind, problem.expected_size, problem.actual_size) == ("altered", 6, 3)
+
+
+def test_same_size_other_content_is_seen_only_when_reading_deep(tmp_path: Path) -> None:
+    put(tmp_path, b"TWELVE")
+    item = make(tmp_path, "nvidia-cudnn-cu12", line(LIB, b"twelve"))
+    assert problems(item)["nvidia-cudnn-cu12"] == ()
+    assert problems(item, deep=True)["nvidia-cudnn-cu12"][0].kind == "altered"
+
+
+@pytest.mark.parametrize(
+    ("on_disk", "owner"),
+    [(b"twelve", "nvidia-cudnn-cu12"), (b"thirteen", "nvidia-cudnn-cu13"), (b"x", None)],
+)
+def test_of_two_owners_the_size_says_whose_it_is(
+    on_disk: bytes, owner: str | None, tmp_path: Path
+) -> None:
+    put(tmp_path, on_disk)
+    found = problems(
+        make(tmp_path, "nvidia-cudnn-cu12", line(LIB, b"twelve")),
+        make(tmp_path, "nvidia-cudnn-cu13", line(LIB, b"thirteen")),
+    )
+    assert [(p.kind, p.matches) for p in found["nvidia-cudnn-cu12"]] == [("shared", owner)]
+    assert found["nvidia-cudnn-cu13"][0].others == ("nvidia-cudnn-cu12",)
+
+
+def test_where_sizes_tie_the_hash_decides(tmp_path: Path) -> None:
+    put(tmp_path, b"BBBB")
+    found = problems(
+        make(tmp_path, "nvidia-cudnn-cu12", line(LIB, b"AAAA")),
+        make(tmp_path, "nvidia-cudnn-cu13", line(LIB, b"BBBB")),
+    )
+    assert found["nvidia-cudnn-cu12"][0].matches == "nvidia-cudnn-cu13"
+
+
+def test_the_same_file_in_two_wheels_is_no_problem(tmp_path: Path) -> None:
+    put(tmp_path, b"same")
+    found = problems(
+        make(tmp_path, "opencv-python", line(LIB, b"same")),
+        make(tmp_path, "opencv-python-headless", line(LIB, b"same")),
+    )
+    assert set(found.values()) == {()}
+
+
+def test_a_file_gone_is_missing_for_every_owner(tmp_path: Path) -> None:
+    found = problems(
+        make(tmp_path, "nvidia-cudnn-cu12", line(LIB, b"twelve")),
+        make(tmp_path, "nvidia-cudnn-cu13", line(LIB, b"thirteen")),
+    )
+    assert {p.kind for items in found.values() for p in items} == {"missing"}
+
+
+def test_paths_with_commas_are_quoted_in_csv(tmp_path: Path) -> None:
+    entries = records.parse_payload(b'"odd, name/lib.so",sha256=x,5\nplain.so.1.2,sha256=y,7\n')
+    assert {(e.path, e.size) for e in entries} == {("odd, name/lib.so", 5), ("plain.so.1.2", 7)}
+
+
+def test_python_files_and_debug_names_are_not_payload() -> None:
+    assert records.parse_payload(b"a.py,sha256=x,5\nso.txt,,\nlib.solar,sha256=z,1\n") == []
+
+
+def test_nothing_installed_is_skipped() -> None:
+    with pytest.raises(Skip):
+        records.read(Context(so_far=Snapshot()))
+
+
+def test_other_facts_of_the_distributions_stay(tmp_path: Path) -> None:
+    item = dataclasses.replace(make(tmp_path, "nvidia-nccl-cu12", line("a.so", b"1")), tags=("t",))
+    snapshot = Snapshot(python=PythonEnv(distributions=(item,)))
+    (after,) = records.read(Context(so_far=snapshot))["python.distributions"]
+    assert dataclasses.replace(after, problems=()) == item
