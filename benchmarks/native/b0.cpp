@@ -6,9 +6,9 @@
 // call of B0's, alternately, on the same context and stream: two processes of one program differ by
 // 30 %, two neighbours in one loop do not.
 //
-// Every vendor object is 16 bytes, {vptr, impl}; a call is one load of impl's vtable and one
-// indirect call, which is what a compiler makes of the inline wrappers in TensorRT's headers. The
-// three slots per major version are facts about its binary interface
+// It is given the object behind IExecutionContext (its VExecutionContext): a call is one load of
+// that object's vtable and one indirect call, which is what a compiler makes of the inline wrappers
+// in TensorRT's headers. The three slots per major version are facts about its binary interface
 // (8.5-8.6, 10.0-10.16, 11.0-11.1).
 #include <dlfcn.h>
 
@@ -44,9 +44,8 @@ Slots const* slots_of(int major) {
   return major == 8 ? &k8 : major == 10 ? &k10 : major == 11 ? &k11 : nullptr;
 }
 
-struct VendorObject {  // the layout of every public TensorRT class
-  void* vptr;
-  void** impl;  // its first word is the vtable that holds the methods
+struct VendorObject {
+  void** vtable;
 };
 
 struct Dims32 {
@@ -69,6 +68,7 @@ struct Driver {
   int (*end_capture)(void*, void**) = nullptr;
   int (*instantiate)(void**, void*, unsigned long long) = nullptr;
   int (*graph_destroy)(void*) = nullptr;
+  int (*primary_retain)(void**, int) = nullptr;
   int (*context_set)(void*) = nullptr;
   int (*context_get)(void**) = nullptr;
   std::string error;
@@ -94,6 +94,7 @@ Driver& driver() {
     bind(d.end_capture, "cuStreamEndCapture");
     bind(d.instantiate, "cuGraphInstantiateWithFlags");
     bind(d.graph_destroy, "cuGraphDestroy");
+    bind(d.primary_retain, "cuDevicePrimaryCtxRetain");
     bind(d.context_set, "cuCtxSetCurrent");
     bind(d.context_get, "cuCtxGetCurrent");
     return d;
@@ -124,11 +125,9 @@ struct b0_context {
 
   template <class F>
   F method(int slot) const {
-    return reinterpret_cast<F>(static_cast<void**>(*object->impl)[slot]);
+    return reinterpret_cast<F>(object->vtable[slot]);
   }
-  bool enqueue() const {
-    return method<bool (*)(void*, void*)>(slots.enqueue_v3)(object->impl, stream);
-  }
+  bool enqueue() const { return method<bool (*)(void*, void*)>(slots.enqueue_v3)(object, stream); }
   bool bind(size_t set) const {
     auto set_shape = method<bool (*)(void*, char const*, void const*)>(slots.set_input_shape);
     auto set_address = method<bool (*)(void*, char const*, void*)>(slots.set_tensor_address);
@@ -136,8 +135,8 @@ struct b0_context {
     for (Tensor const& t : tensors) {
       void const* dims =
           major == 8 ? static_cast<void const*>(&t.dims32) : static_cast<void const*>(&t.dims64);
-      if (t.is_input) fine &= set_shape(object->impl, t.name.c_str(), dims);
-      fine &= set_address(object->impl, t.name.c_str(), t.device[set]);
+      if (t.is_input) fine &= set_shape(object, t.name.c_str(), dims);
+      fine &= set_address(object, t.name.c_str(), t.device[set]);
     }
     return fine;
   }
@@ -165,13 +164,17 @@ extern "C" {
 /// Null when fine, else why CUDA's driver could not be bound.
 B0_API char const* b0_error() { return driver().error.empty() ? nullptr : driver().error.c_str(); }
 
-/// Null for a major version that has no slots here. The calling thread's CUDA context is used in
-/// every thread of b0_throughput.
+/// Null for a major version that has no slots here. The
+/// calling thread's CUDA context is used in every thread of b0_throughput.
 B0_API b0_context* b0_open(void* execution_context, void* stream, int tensorrt_major) {
   Slots const* slots = slots_of(tensorrt_major);
   if (slots == nullptr || execution_context == nullptr || b0_error() != nullptr) return nullptr;
   void* cuda_context = nullptr;
   driver().context_get(&cuda_context);
+  if (cuda_context == nullptr) {  // device 0's primary context, as cudart would leave it
+    if (driver().primary_retain(&cuda_context, 0) != 0) return nullptr;
+    if (driver().context_set(cuda_context) != 0) return nullptr;
+  }
   return new b0_context{static_cast<VendorObject*>(execution_context),
                         stream,
                         cuda_context,

@@ -125,8 +125,10 @@ import numpy as np
 import cuready.runtime as rt
 inputs = dict(np.load({str(tmp_path / "inputs.npz")!r}))
 engine = rt.Runtime({library.path!r}).load({str(path)!r})
-context, pool = engine.create_context(), engine.create_pool(1)
-future = pool.submit(inputs) if rt.load({library.path!r}).version.major > 8 else None
+context, pool, future = engine.create_context(), None, None
+if rt.load({library.path!r}).version.major > 8:
+    pool = engine.create_pool(1)
+    future = pool.submit(inputs)
 context.bind(inputs)
 for _ in range(100):
     context.enqueue()

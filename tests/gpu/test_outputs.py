@@ -137,6 +137,8 @@ def test_refit_changes_what_is_computed(runtime: rt.Runtime, plans: dict[str, Pl
     zeros = {}
     for weight in engine.refittable_weights:
         dtype, count = engine.weight_prototype(weight)
+        if count < 0:
+            pytest.skip("TensorRT 8 does not say how many elements a weight has")
         zeros[weight] = np.zeros(count, dtype)
     assert engine.refit(zeros) == []
     for array in engine.create_context().run(plan.inputs).values():
