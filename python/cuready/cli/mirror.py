@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cuready.cli import _common
+from cuready.cli import _common, _mirror_output
+from cuready.cli._mirror_output import Run
 from cuready.errors import InputError
 from cuready.mirrors import catalogue as catalogues
 from cuready.mirrors.locations import SCOPES, TOOLS, Machine, Scope, Tool, target
@@ -17,8 +18,6 @@ from cuready.mirrors.locations import SCOPES, TOOLS, Machine, Scope, Tool, targe
 if TYPE_CHECKING:
     from cuready.mirrors.catalogue import Catalogue, Mirror, Use
     from cuready.mirrors.config import Plan
-    from cuready.mirrors.journal import Operation
-    from cuready.mirrors.lint import Fault
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -81,24 +80,27 @@ def _dry_run_option(command: F) -> F:
 @click.option("--pasted", is_flag=True, help="The dead and wrong addresses of old posts instead.")
 @_common.format_option()
 def list_(use: Use | None, pasted: bool, output_format: str) -> None:
-    """Mirrors that cuready knows, what each carries, and how old that knowledge is."""
+    """Show the known mirrors and what each carries.
+
+    A warning names the entries that nobody has looked at for 90 days.
+    """
     known = catalogues.load()
     mirrors = known.mirrors if use is None else known.for_use(use)
     today = datetime.datetime.now(datetime.timezone.utc).date()
-    warnings = _stale_warnings(mirrors, today)
+    warnings = _mirror_output.stale_warnings(mirrors, today)
     if output_format == "json":
         _common.emit_json(
             _common.document(
                 {
-                    "mirrors": [_mirror_document(item, today) for item in mirrors],
-                    "pasted": [_pasted_document(rule) for rule in known.pasted],
+                    "mirrors": [_mirror_output.mirror_document(item, today) for item in mirrors],
+                    "pasted": [_mirror_output.pasted_document(rule) for rule in known.pasted],
                     "warnings": warnings,
                 }
             )
         )
         return
-    rows = _pasted_rows(known) if pasted else _mirror_rows(mirrors)
-    for line in _table(rows):
+    rows = _mirror_output.pasted_rows(known) if pasted else _mirror_output.mirror_rows(mirrors)
+    for line in _mirror_output.table(rows):
         click.echo(line)
     for warning in warnings:
         _common.warn(warning)
@@ -119,9 +121,10 @@ def list_(use: Use | None, pasted: bool, output_format: str) -> None:
 def test(
     names: tuple[str, ...], uses: tuple[Use, ...], channel: str, tag: str, output_format: str
 ) -> int:
-    """Ask mirrors for real metadata and a piece of a real package; rank those that are right.
+    """Ask mirrors, and rank those that answer rightly.
 
-    Asks every mirror of the catalogue, or NAMES. Ends with 1 when none answers for some use.
+    Each is asked for real metadata and a piece of a real package: every mirror of the catalogue,
+    or NAMES. Ends with 1 when none answers for some use.
     """
     from cuready.mirrors import choose
     from cuready.mirrors.net.ranking_view import LiveTable, ranking_lines
@@ -145,93 +148,6 @@ def test(
     return _common.EXIT_OK if answered else _common.EXIT_FAILED
 
 
-def _stale_warnings(mirrors: Sequence[Mirror], today: datetime.date) -> list[str]:
-    stale = sorted((item for item in mirrors if item.is_stale(today)), key=lambda item: item.as_of)
-    if not stale:
-        return []
-    days = catalogues.MAX_AGE.days
-    names = ", ".join(f"{item.name} ({item.as_of})" for item in stale)
-    return [
-        f"{len(stale)} of {len(mirrors)} entries are older than {days} days: {names}; "
-        "`cuready mirror test` says what they do today"
-    ]
-
-
-def _mirror_rows(mirrors: Sequence[Mirror]) -> list[list[str]]:
-    rows = [["NAME", "CONDA", "PYPI", "TORCH", "FAILS WITH", "AS OF", "OPERATOR"]]
-    for item in mirrors:
-        conda = "-"
-        if item.conda is not None:
-            count = len(item.conda.channels) + len(item.conda.channel_bases)
-            shards = ", shards" if item.conda.shards else ""
-            conda = "all" + shards if item.conda.any_channel else f"{count}{shards}"
-        torch = item.torch.layout if item.torch else "-"
-        fate = ", ".join([item.failure_domain, *item.falls_back_to][:3])
-        more = "…" if len(item.falls_back_to) > 2 else ""
-        pypi, as_of = "yes" if item.pypi else "-", str(item.as_of)
-        rows.append([item.name, conda, pypi, torch, fate + more, as_of, item.title])
-    return rows
-
-
-def _pasted_rows(known: Catalogue) -> list[list[str]]:
-    rows = [["ADDRESS", "STATE", "INSTEAD"]]
-    for rule in known.pasted:
-        address = f"{rule.host or 'any mirror'}{rule.path}"
-        rows.append([address, f"{rule.kind}: {rule.state}", rule.instead])
-    return rows
-
-
-def _table(rows: list[list[str]]) -> Iterable[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        yield "  ".join(cells).rstrip()
-
-
-def _mirror_document(item: Mirror, today: datetime.date) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "name": item.name,
-        "title": item.title,
-        "country": item.country,
-        "home": item.home,
-        "failure_domain": item.failure_domain,
-        "falls_back_to": list(item.falls_back_to),
-        "official": item.official,
-        "as_of": item.as_of.isoformat(),
-        "stale": item.is_stale(today),
-        "sources": list(item.sources),
-        "notes": item.notes,
-    }
-    if item.conda is not None:
-        document["conda"] = {
-            "base": item.conda.base,
-            "cloud": item.conda.cloud,
-            "channels": "any" if item.conda.any_channel else list(item.conda.channels),
-            "channel_bases": dict(item.conda.channel_bases),
-            "pkgs": list(item.conda.pkgs),
-            "shards": item.conda.shards,
-        }
-    if item.pypi is not None:
-        document["pypi"] = {"index_url": item.pypi.index_url}
-    if item.torch is not None:
-        document["torch"] = {"url": item.torch.url_template, "layout": item.torch.layout}
-    if item.status is not None:
-        document["status"] = {"url": item.status.url, "format": item.status.format}
-    return document
-
-
-def _pasted_document(rule: catalogues.Pasted) -> dict[str, Any]:
-    return {
-        "host": rule.host,
-        "path": rule.path,
-        "kind": rule.kind,
-        "state": rule.state,
-        "instead": rule.instead,
-        "as_of": rule.as_of.isoformat(),
-        "sources": list(rule.sources),
-    }
-
-
 # --- use, remove, restore -------------------------------------------------------------------
 
 
@@ -249,9 +165,10 @@ def use(
     dry_run: bool,
     output_format: str,
 ) -> None:
-    """Configure conda, pip, uv and rattler's tools to fetch from the mirror NAME.
+    """Make conda, pip and uv fetch from a mirror.
 
-    NAME is one of `cuready mirror list`, `auto` for the fastest that answers now, or `official`.
+    Rattler's tools, such as pixi, follow with conda. NAME is one of `cuready mirror list`, `auto`
+    for the fastest that answers now, or `official`.
     """
     from cuready.mirrors import config
 
@@ -259,13 +176,14 @@ def use(
     if name == "official":
         targets, skipped = _targets(groups, scope, machine)
         plans = config.plan_defaults(targets, known)
-        _finish(plans, _Run(f"use {name}", dry_run, output_format, machine, {}, skipped))
+        _finish(plans, Run(f"use {name}", dry_run, output_format, machine, {}, skipped))
         return
     targets, skipped = _targets(groups, scope, machine)
     chosen, more = _choose(name, targets, known, explicit=bool(groups))
     targets = {tool: path for tool, path in targets.items() if tool in chosen}
     plans = config.plan_use(targets, chosen, known)
-    _finish(plans, _Run(f"use {name}", dry_run, output_format, machine, chosen, skipped + more))
+    notes = [*skipped, *more, *([] if name == "auto" else _age_notes(chosen))]
+    _finish(plans, Run(f"use {name}", dry_run, output_format, machine, chosen, notes))
 
 
 @mirror.command()
@@ -282,7 +200,7 @@ def remove(
     dry_run: bool,
     output_format: str,
 ) -> None:
-    """Take the channel or index URL out of the configuration, and nothing else."""
+    """Take one channel or index URL out, and nothing else."""
     from cuready.mirrors import config
 
     machine = Machine.current(prefix)
@@ -291,7 +209,7 @@ def remove(
     if not any(plan.changes for plan in plans):
         looked = ", ".join(str(path) for path in targets.values())
         raise InputError(f"{url}: stands in none of {looked}", hint="see `cuready mirror show`")
-    _finish(plans, _Run(f"remove {url}", dry_run, output_format, machine, {}, skipped))
+    _finish(plans, Run(f"remove {url}", dry_run, output_format, machine, {}, skipped))
 
 
 @mirror.command()
@@ -308,9 +226,10 @@ def restore(
     dry_run: bool,
     output_format: str,
 ) -> None:
-    """Put back, byte for byte, what the last change of cuready replaced.
+    """Put back what the last change replaced.
 
-    Repeat it to take back the change before. A file that was edited since is left alone.
+    Every file gets its old bytes. Repeat it to take back the change before. A file that was
+    edited since is left alone.
     """
     from cuready.mirrors import config
     from cuready.mirrors.journal import Journal
@@ -319,41 +238,26 @@ def restore(
     if defaults:
         targets, skipped = _targets(groups, scope, machine)
         plans = config.plan_defaults(targets, catalogues.load())
-        _finish(plans, _Run("restore --defaults", dry_run, output_format, machine, {}, skipped))
+        _finish(
+            plans,
+            Run("restore --defaults", dry_run, output_format, machine, {}, skipped),
+        )
         return
     journal = Journal()
     found = config.plan_restore(tools, journal)
     if found is None:
-        _print_plans([], _Run("restore", dry_run, output_format, machine, {}, []), None)
+        _mirror_output.print_plans(
+            [], Run("restore", dry_run, output_format, machine, {}, []), None
+        )
         return
     if not dry_run:
         config.restore(found, journal)
     command = f"restore ({found.operation.command}, {found.operation.time})"
-    run = _Run(command, dry_run, output_format, machine, {}, [])
-    _print_plans(found.plans, run, found.operation)
+    run = Run(command, dry_run, output_format, machine, {}, [])
+    _mirror_output.print_plans(found.plans, run, found.operation)
 
 
-class _Run:
-    """What a changing command prints besides its plans."""
-
-    def __init__(
-        self,
-        command: str,
-        dry_run: bool,
-        output_format: str,
-        machine: Machine,
-        mirrors: Mapping[Tool, Mirror],
-        notes: Sequence[str],
-    ) -> None:
-        self.command = command
-        self.dry_run = dry_run
-        self.json = output_format == "json"
-        self.machine = machine
-        self.mirrors = mirrors
-        self.warnings = list(notes)
-
-
-def _finish(plans: Sequence[Plan], run: _Run) -> None:
+def _finish(plans: Sequence[Plan], run: Run) -> None:
     """Carry the plans out, unless it is a dry run, and say what the tools will see."""
     from cuready.mirrors import config
     from cuready.mirrors.journal import Journal
@@ -362,78 +266,7 @@ def _finish(plans: Sequence[Plan], run: _Run) -> None:
     if not run.dry_run:
         operation = config.apply(plans, run.command, Journal())
         run.warnings += config.not_in_force(run.machine, run.mirrors, plans)
-    _print_plans(plans, run, operation)
-
-
-def _print_plans(plans: Sequence[Plan], run: _Run, operation: Operation | None) -> None:
-    run.warnings += [f"{plan.path}: {note}" for plan in plans for note in plan.notes]
-    run.warnings += _remaining_faults(plans)
-    if run.json:
-        _common.emit_json(_common.document(_plans_document(plans, run, operation)))
-        return
-    for plan in plans:
-        if run.dry_run:
-            click.echo(plan.diff(), nl=False)
-        else:
-            verb = _verb(plan, restored=run.command.startswith("restore ("))
-            source = run.mirrors.get(plan.tool)
-            click.echo(f"{verb:9}  {plan.path}{f'  ({source.name})' if source else ''}")
-    if not any(plan.changes for plan in plans):
-        click.echo("nothing to change" if plans else "nothing to restore or change here")
-    elif operation is not None and not run.command.startswith("restore ("):
-        click.echo("undo with `cuready mirror restore`")
-    for warning in run.warnings:
-        _common.warn(warning)
-
-
-def _verb(plan: Plan, *, restored: bool) -> str:
-    if not plan.changes:
-        return "unchanged"
-    if plan.after is None:
-        return "removed"
-    return "restored" if restored else "wrote"
-
-
-def _plans_document(
-    plans: Sequence[Plan], run: _Run, operation: Operation | None
-) -> dict[str, Any]:
-    from cuready.mirrors import effective
-
-    files = [
-        {
-            "tool": plan.tool,
-            "path": str(plan.path),
-            "changed": plan.changes,
-            "mirror": run.mirrors[plan.tool].name if plan.tool in run.mirrors else None,
-            "notes": list(plan.notes),
-            "diff": plan.diff(),
-        }
-        for plan in plans
-    ]
-    tools = dict.fromkeys(plan.tool for plan in plans)
-    return {
-        "command": run.command,
-        "dry_run": run.dry_run,
-        "operation": operation.id if operation else None,
-        "files": files,
-        "effective": [effective.read(tool, run.machine).document() for tool in tools],
-        "warnings": run.warnings,
-    }
-
-
-def _remaining_faults(plans: Sequence[Plan]) -> list[str]:
-    """Errors that lint still finds in the files as they are after the change."""
-    from cuready.mirrors import lint
-
-    known = catalogues.load()
-    found = []
-    for plan in plans:
-        if plan.after is not None:
-            faults = lint.check_bytes(plan.after, plan.path, plan.tool, known)
-            found += [fault for fault in faults if fault.severity == "error"]
-    return [
-        f"{fault.path}:{fault.line}: {fault.message}; repair: {fault.repair}" for fault in found
-    ]
+    _mirror_output.print_plans(plans, run, operation)
 
 
 def _tools(groups: Sequence[str]) -> list[Tool]:
@@ -453,6 +286,17 @@ def _targets(
             raise InputError(f"{', '.join(without)}: no configuration file of an environment")
         notes = [f"{tool} has no configuration file of an environment" for tool in without]
     return {tool: target(tool, scope, machine) for tool in tools}, notes
+
+
+def _age_notes(chosen: Mapping[Tool, Mirror]) -> list[str]:
+    """A warning for a mirror that nobody has looked at for long, and that was not measured now."""
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    stale = {item.name: item for item in chosen.values() if item.is_stale(today)}
+    return [
+        f"what is known of {item.name} is from {item.as_of}, more than "
+        f"{catalogues.MAX_AGE.days} days ago; `cuready mirror test {item.name}` asks it"
+        for item in stale.values()
+    ]
 
 
 def _choose(
@@ -494,7 +338,11 @@ def _fastest(uses: Iterable[Use], known: Catalogue) -> dict[Use, Mirror]:
 @click.option("--prefix", type=click.Path(path_type=Path, file_okay=False), help="An environment.")
 @_common.format_option()
 def show(groups: tuple[str, ...], prefix: Path | None, output_format: str) -> None:
-    """What conda, pip, uv and rattler's tools will use here, and which file or variable says so."""
+    """Show what each tool will use, and who says so.
+
+    All files and environment variables of conda, rattler, pip and uv are taken together by each
+    tool's own rules.
+    """
     from cuready.mirrors import effective, urls
 
     machine = Machine.current(prefix)
@@ -510,21 +358,11 @@ def show(groups: tuple[str, ...], prefix: Path | None, output_format: str) -> No
             )
         for key, origin in view.values.items():
             if origin.value:
-                click.echo(f"  {key}: {_shown(origin.value)}  [{origin.source}]")
+                click.echo(f"  {key}: {_mirror_output.shown(origin.value)}  [{origin.source}]")
         for variable, value in view.variables.items():
             click.echo(f"  ${variable}={urls.redact(value)} overrides the files")
         for error in view.errors:
             _common.warn(error)
-
-
-def _shown(value: Any) -> str:
-    from cuready.mirrors import urls
-
-    if isinstance(value, dict):
-        return ", ".join(f"{_shown(key)} → {_shown(item)}" for key, item in value.items())
-    if isinstance(value, list):
-        return ", ".join(urls.redact(str(item)) for item in value)
-    return urls.redact(str(value))
 
 
 @mirror.command()
@@ -542,9 +380,10 @@ def lint(
     strict: bool,
     output_format: str,
 ) -> int:
-    """Find what is wrong in FILES, or in every configuration file that is read here.
+    """Find faults in configuration files, by line.
 
-    Ends with 1 when there is an error. Each finding names its line and the repair.
+    Looks at FILES, or at every file that is read here. Ends with 1 when there is an error. Each
+    finding names its line and the repair.
     """
     from cuready.mirrors import lint as linter
 
@@ -555,25 +394,6 @@ def lint(
             faults += linter.check_file(path, tool or linter.tool_of(path), known)
     else:
         checked, faults = linter.check_machine(_tools(groups), Machine.current(prefix), known)
-    _print_faults(checked, faults, as_json=output_format == "json")
+    _mirror_output.print_faults(checked, faults, as_json=output_format == "json")
     errors = sum(fault.severity == "error" for fault in faults)
     return _common.EXIT_FAILED if errors or (strict and faults) else _common.EXIT_OK
-
-
-def _print_faults(checked: Sequence[Path], faults: Sequence[Fault], *, as_json: bool) -> None:
-    from cuready.mirrors import urls
-
-    if as_json:
-        body = {
-            "files": [str(path) for path in checked],
-            "findings": [fault.document() for fault in faults],
-        }
-        _common.emit_json(_common.document(body))
-        return
-    for fault in faults:
-        message = urls.redact_text(fault.message)
-        click.echo(f"{fault.path}:{fault.line}: {fault.severity}: {message} [{fault.kind}]")
-        click.echo(f"    repair: {urls.redact_text(fault.repair)}")
-    errors = sum(fault.severity == "error" for fault in faults)
-    summary = f"{errors} errors, {len(faults) - errors} warnings in {len(checked)} files"
-    click.echo(summary)
