@@ -191,7 +191,7 @@ MORE_FIRING: list[tuple[str, Snapshot]] = [
     ("LIB15", _windows("VCRUNTIME140_1.dll")),
     ("LIB07", snap(libraries=(missing("libcufft.so.10"),))),
     ("LIB08", snap(libraries=(missing("libtorch_hip.so"),))),
-    ("LIB16", _jetson("35", "2.1.0", "cp310-cp310-manylinux2014_aarch64")),
+    ("LIB16", _jetson("35", "2.1.0", "cp312-cp312-manylinux2014_aarch64")),
     ("LIB01", snap(dist("nvidia-nccl-cu12", "2.27.3",
                         problems=(record("altered", "nvidia/nccl/lib/libnccl.so.2",
                                          expected_size=9, actual_size=4),)))),

@@ -264,5 +264,11 @@ def _needs_glibc(snapshot: Snapshot, path: str, version: str, text: str) -> Find
         subject=path,
         cause=f"{path} wants {version}; the glibc here is {here}.",
         evidence=(Evidence(path, text),),
-        fix=(Fix((), "a newer distribution or a container: glibc cannot be upgraded on its own"),),
+        # glibc cannot be upgraded on its own: a newer userland, with the host's driver handed in.
+        fix=(
+            Fix(
+                ("docker run --rm -it --gpus all -v \"$PWD\":/work -w /work ubuntu:24.04",),
+                "or a newer distribution",
+            ),
+        ),
     )
