@@ -180,6 +180,10 @@ void ExecutionContext::Impl::activate_profile(int profile, StreamRef stream) {
   }
   if (port->profile() != profile) {
     order_after_last(stream);
+    if (!graphs.empty() && !graphs_have_contexts()) {
+      wait_idle();
+      clear_graphs();  // captured from this very context, whose profile is about to change
+    }
     const Call call("IExecutionContext::setOptimizationProfileAsync", subject());
     call.require(port->set_profile_async(profile, stream.handle));
     // Shapes belong to a profile: TensorRT has forgotten them.
@@ -270,16 +274,26 @@ void ExecutionContext::Impl::prepare_outputs(StreamRef stream) {
         state.address = state.host.data();
         state.nbytes = state.host.size();
       }
-    } else if (state.own) {
+    } else if (state.own && info(o).alias_of.empty()) {
       ensure_own_buffer(o, state.required, stream);
     }
   }
+}
+
+void ExecutionContext::Impl::require_alias(int tensor) {
+  const TensorInfo& output = info(tensor);
+  const int source = engine->find(output.alias_of);
+  const void* bound = tensors[static_cast<std::size_t>(tensor)].address;
+  if (source < 0 || bound == nullptr || bound == tensors[static_cast<std::size_t>(source)].address) return;
+  throw BindingError({"prepare a run", "the output \"" + output.name + "\" shares the memory of the input \"" + output.alias_of + "\", but is bound elsewhere",
+                      "bind both to the same memory, or leave the output unbound", {}, {}});
 }
 
 void ExecutionContext::Impl::require_bound() {
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const TensorState& state = tensors[i];
     const TensorInfo& tensor_info = e.tensors[i];
+    if (!tensor_info.alias_of.empty()) require_alias(static_cast<int>(i));
     if (dynamic[i] || state.required == 0) continue;
     if (effective_address(static_cast<int>(i)) == nullptr) {
       throw BindingError({"prepare a run", "\"" + tensor_info.name + "\" is not bound",
@@ -330,10 +344,6 @@ void ExecutionContext::Impl::apply_addresses() {
 
 void ExecutionContext::Impl::prepare(StreamRef stream, bool complete) {
   if (!shapes_changed && !addresses_changed && ever_prepared && workspace->generation() == workspace_generation) return;
-  if (!graphs.empty() && !graphs_have_contexts()) {
-    wait_idle();
-    clear_graphs();  // captured from this very context, which is about to change
-  }
   if (shapes_changed || !ever_prepared) {
     choose_profile(stream);
     infer();

@@ -56,8 +56,10 @@ class DynamicOutput final : public tensorrt::OutputMemory {
   int tensor_;
 };
 
-/// One captured graph with the TensorRT context that it was captured from: a context must not be changed as long as its
-/// graph is used (TensorRT's documentation, "CUDA Graphs"), so each graph has its own. Null port: the context's main one (8.x, aliases).
+/// One captured graph with the TensorRT context that it was captured from. TensorRT's documentation ("CUDA Graphs") advises one
+/// context for each graph, because changing a context may break its graph. Null port: the graph is of the main context, where
+/// there can be no second one (8.x: one for each profile; aliased outputs: a warm-up would change the caller's data). There
+/// several graphs share a context as long as profile and activation memory stay, which is what Triton's backend does.
 struct GraphEntry {
   std::vector<std::uint64_t> key;
   std::unique_ptr<tensorrt::ContextPort> port;
@@ -121,6 +123,7 @@ struct ExecutionContext::Impl {
   /// With `complete`, every tensor must be bound; without, addresses that are missing are left for later.
   void prepare(StreamRef stream, bool complete);
   void require_bound();
+  void require_alias(int tensor);
   void choose_profile(StreamRef stream);
   void activate_profile(int profile, StreamRef stream);
   bool profile_fits(int profile) const;

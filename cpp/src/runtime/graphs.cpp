@@ -39,8 +39,7 @@ void ExecutionContext::Impl::select_graph() {
   if (found != graphs.end()) {
     graphs.splice(graphs.begin(), graphs, found);
   } else {
-    const std::size_t most = graphs_have_contexts() ? static_cast<std::size_t>(std::max(max_graphs, 1)) : 1;
-    while (graphs.size() >= most) {
+    while (graphs.size() >= static_cast<std::size_t>(std::max(max_graphs, 1))) {
       if (graphs.back().exec != nullptr) {
         wait_idle();
         cuda::discard(primary->table().cuGraphExecDestroy(graphs.back().exec));
@@ -55,8 +54,7 @@ void ExecutionContext::Impl::select_graph() {
   active_graph = current_graph->exec;
 }
 
-// On 8.x a profile has one context, and an engine with aliased tensors must not be run by a second one for warm-up: their
-// graphs come from the main context, which then may not change, so there is one graph at a time.
+// See GraphEntry.
 bool ExecutionContext::Impl::graphs_have_contexts() const { return !e.port->one_context_per_profile() && !e.has_alias; }
 
 void ExecutionContext::Impl::enqueue_with_graph(StreamRef stream) {

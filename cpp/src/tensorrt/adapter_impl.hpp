@@ -49,7 +49,7 @@ class ContextAdapter final : public ContextPort {
   bool set_profile_async(int profile, void* stream) override { return v().setOptimizationProfileAsync(profile, stream); }
   int profile() const override { return v().getOptimizationProfile(); }
   void set_device_memory(void* memory, std::int64_t size) override { Abi::set_device_memory(v(), memory, size, library_); }
-  std::size_t update_device_memory_size() override { return Abi::update_device_memory_size(v()); }
+  std::size_t update_device_memory_size() override { return Abi::update_device_memory_size(v(), library_); }
   bool set_input_consumed_event(void* event) override { return v().setInputConsumedEvent(event); }
   void set_profiler(LayerTimes* times) override {
     profiler_.times = times;

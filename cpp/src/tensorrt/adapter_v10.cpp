@@ -42,7 +42,10 @@ struct Abi10 {
       v.setDeviceMemory(memory);
     }
   }
-  static std::size_t update_device_memory_size(VExecutionContext& v) { return v.updateDeviceMemorySizeForShapes(); }
+  static std::size_t update_device_memory_size(VExecutionContext& v, const Version& library) {
+    // 10.0's setDeviceMemory takes no size, so that TensorRT could not know that there is less than the profile's maximum.
+    return library.at_least(10, 1) ? v.updateDeviceMemorySizeForShapes() : 0;
+  }
   static std::string aliased_input(const VCudaEngine& v, const char* tensor, const Version& library) {
     return library.at_least(10, 15) ? text_or_empty(v.getAliasedInputTensor(tensor)) : std::string();
   }

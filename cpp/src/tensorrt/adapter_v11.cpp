@@ -33,7 +33,7 @@ struct Abi11 {
     return size > 0 ? static_cast<std::size_t>(size) : 0;
   }
   static void set_device_memory(VExecutionContext& v, void* memory, std::int64_t size, const Version&) { v.setDeviceMemoryV2(memory, size); }
-  static std::size_t update_device_memory_size(VExecutionContext& v) { return v.updateDeviceMemorySizeForShapes(); }
+  static std::size_t update_device_memory_size(VExecutionContext& v, const Version&) { return v.updateDeviceMemorySizeForShapes(); }
   static std::string aliased_input(const VCudaEngine& v, const char* tensor, const Version&) { return text_or_empty(v.getAliasedInputTensor(tensor)); }
   static std::vector<std::int64_t> profile_values(const VCudaEngine& v, const char* tensor, int profile, int select, std::int64_t count,
                                                   const Version&) {

@@ -34,7 +34,7 @@ struct Abi8 {
   static IObject<VExecutionContext>* create_context(VCudaEngine& v) { return v.createExecutionContextWithoutDeviceMemory(); }
   static std::size_t device_memory_size(const VCudaEngine& v, int, const Version&) { return v.getDeviceMemorySize(); }
   static void set_device_memory(VExecutionContext& v, void* memory, std::int64_t, const Version&) { v.setDeviceMemory(memory); }
-  static std::size_t update_device_memory_size(VExecutionContext&) { return 0; }
+  static std::size_t update_device_memory_size(VExecutionContext&, const Version&) { return 0; }
   static std::string aliased_input(const VCudaEngine&, const char*, const Version&) { return {}; }
   static std::vector<std::int64_t> profile_values(const VCudaEngine& v, const char* tensor, int profile, int select, std::int64_t count, const Version&) {
     // The one question that 8.x answers by binding index only.
