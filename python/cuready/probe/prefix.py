@@ -44,8 +44,7 @@ def describe(context: Context, prefix: str) -> Interpreter | None:
     folders = sorted(_python_folders(context, prefix), key=_by_version)
     if not folders and not config:
         return None
-    home = config.get("home")
-    base = posixpath.dirname(home.rstrip("/")) if home else prefix
+    base = _base(context, prefix, config)
     name = posixpath.basename(folders[-1]) if folders else ""
     version = _version(context, prefix, config, name)
     if version is None:
@@ -65,6 +64,17 @@ def describe(context: Context, prefix: str) -> Interpreter | None:
         sites=tuple(_sites(context, prefix, name)),
         base_sites=tuple(_sites(context, base, name)),
     )
+
+
+def _base(context: Context, prefix: str, config: Mapping[str, str]) -> str:
+    """The prefix of the Python under a venv. Before 3.11, one made from a venv names that venv."""
+    for _ in range(5):
+        home = config.get("home")
+        if not home:
+            break
+        prefix = posixpath.dirname(home.rstrip("/"))
+        config = pyvenv_cfg(context, prefix)
+    return prefix
 
 
 def pyvenv_cfg(context: Context, prefix: str) -> Mapping[str, str]:
