@@ -111,14 +111,26 @@ def test_two_processes_that_want_the_same_file_fetch_it_once(
     gate = Gate({NAME: DATA})
     mirror = farm.add(gate)
     children = [start(tmp_path / "cache", [mirror.url(NAME)]) for _ in range(2)]
-    for child in children:  # both have begun; one waits for the other
+    first_words = set()
+    for child in children:  # both have begun, and one waits for the other
         assert child.stdout is not None
-        assert child.stdout.readline().strip() == "waiting"
+        first_words.add(child.stdout.readline().strip())
     gate.open.set()
+    assert first_words == {"started", "waiting"}
     for child in children:
         output, errors = child.communicate(timeout=60)
         assert child.returncode == 0, errors
         assert f"sha256={digest(DATA)}" in output
+    assert len(mirror.gets(NAME)) == 1
+
+
+def test_the_same_file_twice_in_one_batch_is_fetched_once(
+    farm: MirrorFarm, fetcher: Fetcher
+) -> None:
+    mirror = farm.add(good(DATA))
+    request = request_for([mirror], DATA)
+    downloads = fetch_all(fetcher, [request, request], jobs=2)
+    assert [download.sha256 for download in downloads] == [digest(DATA)] * 2
     assert len(mirror.gets(NAME)) == 1
 
 

@@ -18,7 +18,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +128,13 @@ class Cache:
             raise disk_error(full, self.root, needed + _SLACK)
 
     @contextlib.contextmanager
-    def lock(self, key: str, cancel: CancelToken) -> Iterator[None]:
-        """Hold ``key`` against other threads and processes; waits, and can be cancelled."""
+    def lock(
+        self, key: str, cancel: CancelToken, on_wait: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
+        """Hold ``key`` against other threads and processes; waits, and can be cancelled.
+
+        ``on_wait`` is called when somebody else holds it, again every fifth of a second.
+        """
         lock = FileLock(self.partial_dir / f"{key}.lock")
         while True:
             cancel.check()
@@ -137,7 +142,7 @@ class Cache:
                 lock.acquire(timeout=0.2, poll_interval=0.05)
                 break
             except Timeout:
-                continue
+                on_wait()
             except OSError as error:
                 raise disk_error(error, self.partial_dir) from error
             except NotImplementedError as error:

@@ -84,8 +84,7 @@ class Fetcher:
         if hit is not None:
             return hit
         self.cache.prepare()
-        self._tell(ProgressKind.WAITING, request)
-        with self.cache.lock(request.key, token):
+        with self.cache.lock(request.key, token, lambda: self._tell(ProgressKind.WAITING, request)):
             hit = self._hit(request)  # another process may have fetched it meanwhile
             if hit is not None:
                 self._tell(ProgressKind.DONE, request, hit.size)

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from enum import Enum
+from itertools import pairwise
+from statistics import median
 from typing import Any, Protocol
 
 from cuready.mirrors.net.causes import CAUSES, Cause
@@ -71,10 +73,10 @@ class TestLimits:
     __test__ = False  # pytest: not a test
 
     probe_seconds: float = 2.2
-    sample_bytes: int = 6 * 1024 * 1024
-    final_seconds: float = 3.3
+    sample_bytes: int = 4 * 1024 * 1024
+    final_seconds: float = 3.1
     connect_seconds: float = 0.25
-    final_bytes: int = 16 * 1024 * 1024
+    final_bytes: int = 6 * 1024 * 1024
     least_finalists: int = 3
     most_finalists: int = 7
     finalist_share: float = 0.6
@@ -332,12 +334,32 @@ def _mark_stale(standings: Iterable[Standing], now: datetime) -> list[Standing]:
 def steady_part(timeline: Sequence[tuple[float, int]]) -> tuple[int, float]:
     """(bytes, seconds) once the ramp is over, from (seconds since the request, bytes so far).
 
-    The first half of the bytes is left out: while a connection is in slow start it doubles what it
-    sends every round trip (RFC 5681, 3.1), so that half holds nearly all of the ramp.
+    A connection in slow start doubles what it sends every round trip (RFC 5681, 3.1), which says
+    little about what a large file gets. The ramp ends with the first slice of time that is nearly
+    as fast as those after it are in the median.
     """
     if not timeline:
         return 0, 0.0
-    end_time, total = timeline[-1]
-    start = next(point for point in timeline if 2 * point[1] >= total)
-    seconds, size = end_time - start[0], total - start[1]
-    return (size, seconds) if seconds > 0 and size > 0 else (total, max(end_time, 1e-6))
+    points = _slices(timeline)
+    end_time, total = points[-1]
+    if len(points) < 3:
+        return total, max(end_time, 1e-6)
+    rates = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(points)]
+    start = next(
+        (i for i, rate in enumerate(rates[:-1]) if rate >= 0.7 * median(rates[i + 1 :])),
+        len(rates) - 1,
+    )
+    return total - points[start][1], end_time - points[start][0]
+
+
+def _slices(timeline: Sequence[tuple[float, int]], count: int = 16) -> list[tuple[float, int]]:
+    """The first point, then the first one in each of ``count`` equal parts of the time."""
+    points = [timeline[0]]
+    begin, end = timeline[0][0], timeline[-1][0]
+    for point in timeline[1:]:
+        # The tolerance keeps a point that lies on the border in its own part.
+        part = int((point[0] - begin) / (end - begin) * count + 1e-6) if end > begin else 0
+        before = int((points[-1][0] - begin) / (end - begin) * count + 1e-6) if end > begin else 0
+        if part > before:
+            points.append(point)
+    return points
