@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -14,7 +16,16 @@ from cuready import __version__
 from cuready._util import one_line
 from cuready.errors import CureadyError
 
-__all__ = ["EXIT_FAILED", "EXIT_OK", "document", "emit_json", "format_option", "run", "warn"]
+__all__ = [
+    "EXIT_FAILED",
+    "EXIT_OK",
+    "document",
+    "emit_json",
+    "format_option",
+    "progress",
+    "run",
+    "warn",
+]
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -52,6 +63,24 @@ def emit_json(body: Mapping[str, Any]) -> None:
 def warn(message: str) -> None:
     """One line on stderr, where it disturbs no document on stdout."""
     click.echo(f"cuready: warning: {message}", err=True)
+
+
+PROGRESS_AFTER_S = 1.0
+
+
+@contextlib.contextmanager
+def progress(text: str) -> Iterator[None]:
+    """Say ``text`` on stderr when the block takes more than a second and a person is watching."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield
+        return
+    timer = threading.Timer(PROGRESS_AFTER_S, click.echo, args=(text,), kwargs={"err": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def run(command: click.Command, argv: Sequence[str]) -> int:

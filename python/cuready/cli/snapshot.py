@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from cuready.cli import _common
+
 __all__ = ["snapshot"]
 
 
@@ -42,7 +44,8 @@ def snapshot(
     from cuready.errors import InputError
     from cuready.probe import take
 
-    document = take(python=python, prefix=prefix, root=root, deep=deep).dumps()
+    with _common.progress("reading the machine …"):
+        document = take(python=python, prefix=prefix, root=root, deep=deep).dumps()
     if output is None or output == "-":
         click.echo(document, nl=False)
         return
