@@ -30,7 +30,7 @@ from urllib.parse import unquote, urlsplit
 
 from cuready._util import write_atomically
 from cuready.errors import InputError
-from cuready.mirrors.net.cache import Cache, disk_error
+from cuready.mirrors.net.cache import ELSEWHERE, Cache, disk_error
 
 __all__ = [
     "HuggingFaceFile",
@@ -159,7 +159,7 @@ def place_huggingface(
             reference.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(reference, commit.encode())
     except OSError as error:
-        raise disk_error(error, pointer.parent) from error
+        raise disk_error(error, pointer.parent, remedy=ELSEWHERE) from error
     return pointer
 
 
@@ -199,7 +199,7 @@ def place_insightface(archive: Path, name: str, *, root: Path, replace: bool = F
                 target.replace(Path(folder) / "old")
             inner.replace(target)
     except OSError as error:
-        raise disk_error(error, target.parent) from error
+        raise disk_error(error, target.parent, remedy=ELSEWHERE) from error
     return target
 
 

@@ -381,6 +381,36 @@ class Proxy(Behaviour):
         handler.reply(self.status, b"proxy")
 
 
+class Tunnel(Behaviour):
+    """A working proxy: every CONNECT leads to ``port`` on 127.0.0.1, whatever host it names."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self.port = port
+
+    def answer(self, handler: Handler, exchange: Exchange) -> None:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as there:
+            handler.send_response_only(200)
+            handler.end_headers()
+            handler.wfile.flush()
+            back = threading.Thread(
+                target=_pump, args=(there, handler.connection), name="back", daemon=True
+            )
+            back.start()
+            _pump(handler.connection, there)
+            back.join(10)
+        handler.close_connection = True
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    """Copy until ``source`` ends, then tell ``sink``."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
 Handler.do_CONNECT = Handler._serve  # type: ignore[attr-defined]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 import trustme
-from net_support import conda_bytes, good, request_for
+from net_support import conda_bytes, digest, good, request_for
 from servers import (
     LOGIN_PAGE,
     Captive,
@@ -23,11 +23,21 @@ from servers import (
     RedirectLoop,
     RefusesAgent,
     Status,
+    Tunnel,
     http_date,
 )
 
 from cuready.errors import ConfigError, MirrorError
-from cuready.mirrors.net import Cause, Fetcher, LadderReport, ProbeKind, diagnose, fetch_one
+from cuready.mirrors.net import (
+    Cause,
+    DownloadRequest,
+    Fetcher,
+    LadderReport,
+    ProbeKind,
+    Source,
+    diagnose,
+    fetch_one,
+)
 
 REPODATA = ("application/json", b'{"packages": {}, "packages.conda": {"a-1-0.conda": {}}}')
 CHANNEL = {"/c/noarch/repodata.json": REPODATA}
@@ -257,6 +267,23 @@ def test_what_a_proxy_says_to_connect(
     report = climb(farm, "https://mirror.invalid/c")
     assert report.cause is cause
     assert str(status) in report.detail
+
+
+def test_a_working_proxy_carries_the_climb_and_the_download(
+    farm: MirrorFarm, monkeypatch: pytest.MonkeyPatch, make_fetcher: Callable[..., Fetcher]
+) -> None:
+    """The name exists nowhere, so this passes only if the proxy resolves it."""
+    data = conda_bytes(200_000)
+    files = {"repodata.json": REPODATA[1], "pkg-1.0-0.conda": data}
+    server = farm.add(Good(files), tls=farm.server_context("mirror.invalid"))
+    proxy = farm.add(Tunnel(server.port))
+    through(monkeypatch, proxy.base)
+    report = climb(farm, "https://mirror.invalid/c")
+    assert report.ok, report.lines()
+    source = Source("https://mirror.invalid/c/noarch/pkg-1.0-0.conda")
+    request = DownloadRequest((source,), sha256=digest(data))
+    assert fetch_one(make_fetcher(stall_timeout=5.0), request).path.read_bytes() == data
+    assert {exchange.method for exchange in proxy.log} == {"CONNECT"}
 
 
 def test_no_proxy_is_honoured(farm: MirrorFarm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -326,6 +326,16 @@ def test_what_a_failed_run_left_is_resumed_by_the_next(
     assert mirror.sent == len(data) - len(data) // 2
 
 
+def test_a_target_that_cannot_be_written_is_named_with_what_to_do(
+    farm: MirrorFarm, tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    url = farm.add(Good({"a.bin": DATA})).url("a.bin")
+    error = run(url, "--for", str(tmp_path / "file" / "x"), code=3)["error"]
+    assert str(tmp_path / "file") in error["message"]
+    assert "choose another folder" in error["hint"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -30,11 +30,20 @@ from cuready.errors import IncompleteError
 from cuready.mirrors.net.cancel import CancelToken
 from cuready.mirrors.net.faults import kill_point
 
-__all__ = ["CACHE_VARIABLE", "Cache", "CacheError", "default_cache_dir", "disk_error", "hash_file"]
+__all__ = [
+    "CACHE_VARIABLE",
+    "ELSEWHERE",
+    "Cache",
+    "CacheError",
+    "default_cache_dir",
+    "disk_error",
+    "hash_file",
+]
 
 CACHE_VARIABLE = "CUREADY_CACHE_DIR"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+ELSEWHERE = "choose another folder, by --for or by the framework's own variable"
 _SLACK = 16 * 1024 * 1024  # room for journals and for whoever else writes
 
 
@@ -58,9 +67,14 @@ def hash_file(path: Path, hasher: Any = None) -> str:
     return str(digest.hexdigest())
 
 
-def disk_error(error: OSError, path: Path, needed: int | None = None) -> CacheError:
-    """What to tell the user about an OSError while writing under ``path``."""
-    where = f"set {CACHE_VARIABLE} to a folder on another disk"
+def disk_error(
+    error: OSError, path: Path, needed: int | None = None, *, remedy: str = ""
+) -> CacheError:
+    """What to tell the user about an OSError while writing under ``path``.
+
+    ``remedy`` says how to choose another place; by default that of the cache.
+    """
+    where = remedy or f"set {CACHE_VARIABLE} to a folder on another disk"
     if error.errno in _FULL:
         free = _free_bytes(path)
         want = f"{needed} bytes ({format_bytes(needed)}) needed" if needed else "more is needed"
@@ -218,7 +232,7 @@ class Cache:
             _fsync(destination.parent)
         except OSError as error:
             needed = source.stat().st_size if source.exists() else None
-            raise disk_error(error, destination.parent, needed) from error
+            raise disk_error(error, destination.parent, needed, remedy=ELSEWHERE) from error
         finally:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
