@@ -92,7 +92,8 @@ def run(command: click.Command, argv: Sequence[str]) -> int:
     try:
         result = command.main(args=list(argv), prog_name="cuready", standalone_mode=False)
         code = result if isinstance(result, int) else EXIT_OK
-        sys.stdout.flush()
+        if sys.stdout is not None:  # `cuready … >&-` gives a program no stdout at all
+            sys.stdout.flush()
         return code
     except click.exceptions.Exit as stop:
         return stop.exit_code

@@ -22,7 +22,7 @@ from cuready.snapshot import ReaderOutcome, Snapshot
 
 __all__ = ["TOTAL_LIMIT_S", "run"]
 
-TOTAL_LIMIT_S = 8.5
+TOTAL_LIMIT_S = 8.0
 """A whole run, in seconds: the command has promised an answer within 10."""
 
 Call = Callable[[Reader, Context], Facts]
