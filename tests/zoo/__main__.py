@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from tests.zoo import Exhibit, exhibits
+
 from cuready.doctor.engine import Diagnosis, diagnose
 from cuready.doctor.finding import Severity
-from tests.zoo import Exhibit, exhibits
 
 
 def verdict(item: Exhibit, diagnosis: Diagnosis) -> str | None:

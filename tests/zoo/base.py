@@ -33,9 +33,9 @@ def edit(snapshot: Snapshot, **changes: Any) -> Snapshot:
     """A copy with fields replaced; ``driver__version="…"`` reaches into a section."""
     for name, value in changes.items():
         section, _, field = name.partition("__")
-        if field:
-            value = dataclasses.replace(getattr(snapshot, section), **{field: value})
-        snapshot = dataclasses.replace(snapshot, **{section: value})
+        part = getattr(snapshot, section)
+        new = dataclasses.replace(part, **{field: value}) if field else value
+        snapshot = dataclasses.replace(snapshot, **{section: new})
     return snapshot
 
 
@@ -113,7 +113,9 @@ def kernel_driver(
         "loaded_modules": ("nvidia", "nvidia_uvm"),
         "proc_gpus": addresses,
         "libraries": driver_libraries(version),
-        "driver_packages": (f"nvidia-driver-{version.split('.')[0]} {version}-0ubuntu1",),
+        "driver_packages": (
+            f"nvidia-driver-{version.split('.', maxsplit=1)[0]} {version}-0ubuntu1",
+        ),
     }
     return KernelDriver(**{**facts, **more})
 

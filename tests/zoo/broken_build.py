@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from cuready.snapshot import CudaToolkit, LibraryFile, PlanFile, Resolution, Snapshot
 from tests.zoo import fault, near_miss
 from tests.zoo.base import SITE, dist, edit, gpu_box, torch_env, venv
+
+from cuready.snapshot import CudaToolkit, LibraryFile, PlanFile, Resolution, Snapshot
 
 
 def toolkit(version: str, *found_by: str, gcc: int = 13, **more: object) -> CudaToolkit:

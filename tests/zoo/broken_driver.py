@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from cuready.snapshot import (
-    DriverLibrary,
-    KernelDriver,
-    LoaderState,
-    NativeProbe,
-    PciGpu,
-    Snapshot,
-)
 from tests.zoo import fault, near_miss
 from tests.zoo.base import (
-    ARCH_CU128,
     NO_DEVICE,
     NOT_ASKED,
     X86,
@@ -25,13 +16,19 @@ from tests.zoo.base import (
     edit,
     failed,
     gpu_box,
-    kernel_driver,
     no_node,
     nodes,
-    proc_version,
     torch_env,
     venv,
     without,
+)
+
+from cuready.snapshot import (
+    DriverLibrary,
+    KernelDriver,
+    LoaderState,
+    NativeProbe,
+    Snapshot,
 )
 
 MODULE_FILE = "/lib/modules/6.8.0-51-generic/updates/dkms/nvidia.ko.zst"
@@ -217,8 +214,9 @@ def no_nodes_were_made() -> Snapshot:
 @near_miss("DRV09")
 def some_gpus_of_a_job() -> Snapshot:
     """A scheduler handed out one of four GPUs."""
-    box = edit(gpu_box(count=4), platform__scheduler="slurm", device_nodes=nodes(1), cuda=NOT_ASKED)
-    return box
+    return edit(
+        gpu_box(count=4), platform__scheduler="slurm", device_nodes=nodes(1), cuda=NOT_ASKED
+    )
 
 
 @fault("DRV10")

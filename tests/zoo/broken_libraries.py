@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cuready.snapshot import Snapshot
 from tests.unit.loader.snapshots import CASES, MORE_FIRING, MORE_SILENT
 from tests.zoo import fault, near_miss
+
+from cuready.snapshot import Snapshot
 
 
 def _exhibit(name: str, snapshot: Snapshot) -> Callable[[], Snapshot]:

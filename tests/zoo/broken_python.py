@@ -4,16 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from cuready.snapshot import (
-    Config,
-    ConfigFile,
-    Distribution,
-    Kernelspec,
-    ModuleOrigin,
-    PythonEnv,
-    RecordProblem,
-    Snapshot,
-)
 from tests.zoo import fault, near_miss
 from tests.zoo.base import (
     SITE,
@@ -26,6 +16,17 @@ from tests.zoo.base import (
     torch_build,
     torch_env,
     venv,
+)
+
+from cuready.snapshot import (
+    Config,
+    ConfigFile,
+    Distribution,
+    Kernelspec,
+    ModuleOrigin,
+    PythonEnv,
+    RecordProblem,
+    Snapshot,
 )
 
 

@@ -4,18 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from cuready.snapshot import (
-    CudaToolkit,
-    DriverLibrary,
-    Kernelspec,
-    KernelDriver,
-    LibraryFile,
-    LoaderState,
-    ModuleOrigin,
-    NativeProbe,
-    PciGpu,
-    Snapshot,
-)
 from tests.zoo import healthy
 from tests.zoo.base import (
     NOT_ASKED,
@@ -34,6 +22,19 @@ from tests.zoo.base import (
     torch_build,
     torch_env,
     venv,
+)
+
+from cuready.snapshot import (
+    CudaToolkit,
+    DriverLibrary,
+    KernelDriver,
+    Kernelspec,
+    LibraryFile,
+    LoaderState,
+    ModuleOrigin,
+    NativeProbe,
+    PciGpu,
+    Snapshot,
 )
 
 

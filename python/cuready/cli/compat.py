@@ -93,7 +93,7 @@ def compat(
     else:
         _print_head(asked)
         for name, judged in answers.items():
-            _print_package(name, judged, asked, limit if packages else 1, show_all)
+            _print_package(name, judged, limit if packages else 1, show_all)
     return _exit_code(answers)
 
 
@@ -165,7 +165,7 @@ def _driver(given: str | None, here: Snapshot) -> Version | None:
 
 
 def _capability(gpu: str | None, capability: str | None, here: Snapshot) -> tuple[Any, str | None]:
-    """(compute capability, how to say it). The weakest GPU of this machine when nothing is given."""
+    """(compute capability, how to say it); the weakest GPU here when nothing is given."""
     from cuready.doctor.facts import capabilities
 
     if capability == ANY:
@@ -214,9 +214,7 @@ def _print_head(asked: Asked) -> None:
         click.echo(f"{label} {value}{'' if source == 'given' else ' (this machine)'}")
 
 
-def _print_package(
-    name: str, judged: list[Judged], asked: Asked, limit: int, show_all: bool
-) -> None:
+def _print_package(name: str, judged: list[Judged], limit: int, show_all: bool) -> None:
     best = newest_per_release(judged)
     fitting = [item for item in best if item.answer.ok]
     click.echo(f"\n{click.style(name, bold=True)} (tables of {as_of(_table_of(name))})")

@@ -21,7 +21,9 @@ FORMATS = ("text", "json", "sarif", "junit", "github")
 PROGRESS_AFTER_S = 1.0
 
 
-def _ids(_ctx: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
+def _ids(
+    _ctx: click.Context, _parameter: click.Parameter, values: Sequence[str]
+) -> tuple[str, ...]:
     """Ids or groups, in any case, also comma-separated. Raises BadParameter with a suggestion."""
     words = [word.strip().upper() for value in values for word in value.split(",") if word.strip()]
     for word in words:
@@ -142,7 +144,7 @@ def _print(diagnosis: Diagnosis, snapshot: Snapshot, output_format: str, *, verb
 
 
 def _printable(text: str) -> str:
-    """What stdout's encoding cannot hold (a file name of another locale) becomes a question mark."""
+    """What stdout's encoding cannot hold, as in a foreign file name, becomes a question mark."""
     encoding = sys.stdout.encoding
     return text.encode(encoding, "replace").decode(encoding)
 

@@ -41,7 +41,7 @@ __all__ = [
     "wants_cuda",
 ]
 
-# Where a CUDA forward-compatibility package keeps its libcuda (cuda-compat-12-8, conda's cuda-compat).
+# Where a forward-compatibility package (cuda-compat-12-8, conda's cuda-compat) keeps its libcuda.
 COMPAT_FOLDER = re.compile(r"/(?:cuda-)?compat(?:/|$)")
 
 
@@ -75,13 +75,13 @@ def _wsl_driver(snapshot: Snapshot) -> bool:
 
 
 def bare_linux(snapshot: Snapshot) -> bool:
-    """Whether the kernel here is the one that the NVIDIA module must be loaded into: not WSL, no Tegra."""
+    """Whether the NVIDIA module must be loaded into the kernel here: not WSL, no Tegra."""
     platform = snapshot.platform
     return platform.wsl is None and platform.tegra_release is None
 
 
 def gpu_capability(gpu: PciGpu, snapshot: Snapshot) -> ComputeCapability | None:
-    """Compute capability of a PCI GPU: as read, by its PCI id, or by the name that the driver gives."""
+    """Compute capability of a PCI GPU: as read, by its PCI id, or by the driver's name for it."""
     if gpu.compute_capability:
         return parse_capability(gpu.compute_capability)
     for device in (*snapshot.cuda.devices, *snapshot.nvml.devices):
@@ -95,7 +95,7 @@ def gpu_capability(gpu: PciGpu, snapshot: Snapshot) -> ComputeCapability | None:
 
 
 def same_address(left: str | None, right: str) -> bool:
-    """Whether two PCI addresses are one: NVML writes the domain with eight digits, sysfs with four."""
+    """Whether two PCI addresses are one: NVML writes eight digits of the domain, sysfs four."""
     return left is not None and left.lower().lstrip("0") == right.lower().lstrip("0")
 
 

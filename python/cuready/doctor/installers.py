@@ -127,7 +127,7 @@ def conda_name(name: str) -> str:
 
 
 def conda_spec(requirement: str) -> str:
-    """``torch==2.8.0`` → ``pytorch==2.8.0``; extras and local versions have no meaning for conda."""
+    """``torch==2.8.0`` → ``pytorch==2.8.0``, without extras and local version."""
     match = re.match(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?(.*)$", requirement)
     assert match is not None  # noqa: S101 - requirements here are written by us
     name, rest = match.groups()

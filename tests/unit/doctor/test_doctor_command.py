@@ -10,11 +10,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from tests.zoo.base import gpu_box
+from tests.zoo.broken_driver import docker_without_toolkit, kernel_update_without_module
 
 from cuready.cli.main import main
 from cuready.doctor.render.document import schema
-from tests.zoo.base import gpu_box
-from tests.zoo.broken_driver import docker_without_toolkit, kernel_update_without_module
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from tests.zoo.base import edit, gpu_box
+from tests.zoo.broken_driver import kernel_update_without_module
 
 from cuready.doctor import catalogue
 from cuready.doctor.engine import diagnose
 from cuready.doctor.finding import CheckStatus, Confidence, Evidence, Finding, Fix, Severity
 from cuready.doctor.registry import Check, Outcome, Skipped, Unknown, all_checks
 from cuready.snapshot import ReaderOutcome, Snapshot
-from tests.zoo.base import edit, gpu_box
-from tests.zoo.broken_driver import kernel_update_without_module
 
 
 def make(check_id: str, outcome: Outcome | Exception, **more: tuple[str, ...]) -> Check:

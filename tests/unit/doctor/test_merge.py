@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.zoo.base import down, edit, gpu_box
 
 from cuready.doctor import catalogue
 from cuready.doctor.finding import Evidence, Finding, Severity
 from cuready.doctor.merge import merge, seen_to_work
 from cuready.snapshot import Snapshot
-from tests.zoo.base import down, edit, gpu_box
 
 
 def of(

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import jsonschema
 import pytest
+from tests.zoo import Exhibit, exhibits
+from tests.zoo.broken_driver import kernel_update_without_module
 
 from cuready.doctor.engine import Diagnosis, diagnose
 from cuready.doctor.finding import CheckResult, CheckStatus, Confidence, Evidence, Finding, Severity
@@ -15,8 +17,6 @@ from cuready.doctor.render import FORMATS, renderer
 from cuready.doctor.render.document import schema, to_document
 from cuready.doctor.render.sarif import to_sarif
 from cuready.doctor.render.text import render as render_text
-from tests.zoo import Exhibit, exhibits
-from tests.zoo.broken_driver import kernel_update_without_module
 
 MACHINES = [*exhibits("fault"), *exhibits("healthy")[:5]]
 

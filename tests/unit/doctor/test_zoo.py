@@ -9,13 +9,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from tests.zoo import Exhibit, exhibits
+from tests.zoo.__main__ import verdict
 
 from cuready.doctor.engine import Diagnosis, diagnose
 from cuready.doctor.finding import Severity
 from cuready.doctor.registry import all_checks
 from cuready.snapshot import Snapshot, load
-from tests.zoo import Exhibit, exhibits
-from tests.zoo.__main__ import verdict
 
 ALL = [item for kind in ("healthy", "fault", "near miss") for item in exhibits(kind)]
 FILES = sorted((Path(__file__).parents[2] / "data" / "zoo").glob("*.json"))

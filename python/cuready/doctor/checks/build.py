@@ -26,7 +26,7 @@ def active_toolkit(snapshot: Snapshot) -> CudaToolkit | None:
 
 
 def _nvcc_install(snapshot: Snapshot, major_minor: str) -> Fix:
-    """nvcc of that CUDA: from conda-forge where conda owns the environment, else NVIDIA's packages."""
+    """nvcc of that CUDA: from conda-forge in a conda environment, else NVIDIA's packages."""
     owner = for_environment(snapshot)
     if owner.is_conda:
         return Fix(
@@ -86,7 +86,12 @@ def compiler_too_new(snapshot: Snapshot) -> Outcome:
     if gcc.major <= toolkit.host_gcc_max or chain.nvcc_ccbin:
         return ()
     bound = toolkit.host_gcc_max
-    packages = {"apt": [f"g++-{bound}"], "dnf": [f"gcc{bound}-c++"], "zypper": [f"gcc{bound}-c++"], "pacman": [f"gcc{bound}"]}  # fmt: skip
+    packages = {
+        "apt": [f"g++-{bound}"],
+        "dnf": [f"gcc{bound}-c++"],
+        "zypper": [f"gcc{bound}-c++"],
+        "pacman": [f"gcc{bound}"],
+    }
     owner = for_environment(snapshot)
     if owner.is_conda:
         fix = Fix((owner.install([f"gxx=={bound}.*"]),))
@@ -96,7 +101,8 @@ def compiler_too_new(snapshot: Snapshot) -> Outcome:
     return [
         catalogue.finding(
             "BLD02",
-            cause=f"nvcc {toolkit.nvcc_version or toolkit.version} takes gcc up to {bound}; gcc here is "
+            cause=f"nvcc {toolkit.nvcc_version or toolkit.version} takes gcc up to {bound}; gcc "
+            "here is "
             f"{chain.gcc_version}.",
             evidence=(
                 Evidence(f"{toolkit.path}/include/crt/host_config.h", f"gcc up to {bound}"),

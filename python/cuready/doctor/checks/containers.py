@@ -67,6 +67,7 @@ def toolkit_missing(snapshot: Snapshot) -> Outcome:
     if platform.nvidia_container_toolkit is None:
         return Unknown("whether the NVIDIA container toolkit is installed could not be read")
     snap = bool(platform.docker_is_snap)
+    toolkit = "found" if platform.nvidia_container_toolkit else "not found"
     if platform.nvidia_container_toolkit and not snap:
         return ()
     configure = (
@@ -93,7 +94,7 @@ def toolkit_missing(snapshot: Snapshot) -> Outcome:
             cause=cause,
             evidence=(
                 Evidence("docker", "a snap" if snap else "installed"),
-                Evidence("nvidia-container-toolkit", "installed" if platform.nvidia_container_toolkit else "not found"),
+                Evidence("nvidia-ctk", toolkit),
             ),
             fix=(
                 Fix(
@@ -140,7 +141,7 @@ def compute_capability_not_asked(snapshot: Snapshot) -> Outcome:
 
 @check("CTR04", needs=("container", "device-nodes"))
 def cgroup_lost(snapshot: Snapshot) -> Outcome:
-    """The nodes are there and their mode allows it, and the kernel says EPERM: the device cgroup."""
+    """The nodes are there, their mode allows it, the kernel says EPERM: the device cgroup."""
     if not snapshot.platform.container:
         return NOT_IN_CONTAINER
     control = facts.node(snapshot, "/dev/nvidiactl")
@@ -196,7 +197,8 @@ def uvm_not_passed(snapshot: Snapshot) -> Outcome:
             fix=(
                 Fix(
                     (GPUS_FLAG,),
-                    "or add --device /dev/nvidia-uvm --device /dev/nvidia-uvm-tools to your command",
+                    "or add --device /dev/nvidia-uvm --device /dev/nvidia-uvm-tools to your "
+                    "command",
                 ),
             ),
         )
@@ -247,9 +249,16 @@ def wsl_without_driver(snapshot: Snapshot) -> Outcome:
         dxg = facts.node(snapshot, "/dev/dxg")
         if from_windows and (dxg is None or dxg.exists):
             return ()
-        cause = "WSL 2 has no libcuda from Windows: the NVIDIA driver for Windows is missing or too old."
+        cause = (
+            "WSL 2 has no libcuda from Windows: the NVIDIA driver for Windows is missing or "
+            "too old."
+        )
         fix = Fix(
-            ("winget.exe install --exact --id Nvidia.GeForceExperience", "wsl.exe --update", "wsl.exe --shutdown"),
+            (
+                "winget.exe install --exact --id Nvidia.GeForceExperience",
+                "wsl.exe --update",
+                "wsl.exe --shutdown",
+            ),
             "or install the driver from nvidia.com; never install a Linux driver inside WSL",
             risk=Risk.MEDIUM,
         )  # fmt: skip

@@ -220,7 +220,8 @@ def nouveau_took_it(snapshot: Snapshot) -> Outcome:
         catalogue.finding(
             "DRV04",
             severity=None if wanted else Severity.INFO,
-            cause=f"The open driver {' and '.join(names)} is bound to {_names(taken, snapshot)}, so "
+            cause=f"The open driver {' and '.join(names)} is bound to "
+            f"{_names(taken, snapshot)}, so "
             "NVIDIA's driver cannot take it.",
             evidence=[
                 Evidence(f"/sys/bus/pci/devices/{gpu.address}/driver", str(gpu.driver))

@@ -44,14 +44,20 @@ def uvm_missing(snapshot: Snapshot) -> Outcome:
         return ()
     platform = snapshot.platform
     if missing:
-        cause = "The module nvidia_uvm is not loaded or has no device node; CUDA cannot start without it."
+        cause = (
+            "The module nvidia_uvm is not loaded or has no device node; CUDA cannot start "
+            "without it."
+        )
         fix = Fix(
             (system_command(platform, "nvidia-modprobe", "-u", "-c0"),),
             needs_root=True,
             risk=Risk.LOW,
         )
     else:
-        cause = "cuInit answers with error 999 while NVML works: nvidia_uvm is wedged, as after a suspend."
+        cause = (
+            "cuInit answers with error 999 while NVML works: nvidia_uvm is wedged, as after "
+            "a suspend."
+        )
         fix = Fix(
             (
                 system_command(platform, "rmmod", "nvidia_uvm"),
@@ -105,7 +111,8 @@ def _no_nodes(snapshot: Snapshot) -> Finding:
     return catalogue.finding(
         "DRV09",
         title="The driver is loaded, but its device nodes are missing",
-        cause=f"{CONTROL} does not exist: nothing made the device nodes after the module was loaded.",
+        cause=f"{CONTROL} does not exist: nothing made the device nodes after the module was "
+        "loaded.",
         evidence=(Evidence(CONTROL, "not there"), Evidence("/sys/module/nvidia", "loaded")),
         explains=("DRV08",),
         fix=(Fix((command,), "nvidia-persistenced does this at boot", needs_root=True),),
@@ -157,7 +164,7 @@ def _fewer_nodes_than_gpus(snapshot: Snapshot) -> Outcome:
                 Fix(
                     (system_command(snapshot.platform, "nvidia-modprobe", f"-c{expected - 1}"),),
                     needs_root=True,
-                ),  # fmt: skip
+                ),
             ),
         )
     ]
@@ -174,6 +181,7 @@ def fabric_manager(snapshot: Snapshot) -> Outcome:
     # A container sees neither the host's processes nor its packages.
     stopped = driver.fabric_manager_running is False and not platform.container
     mismatch = bool(ours and theirs and ours != theirs)
+    state = "running" if driver.fabric_manager_running else "not seen running"
     if not (not_ready or stopped or mismatch):
         return ()
     branch = (ours or "580").split(".")[0]
@@ -199,7 +207,7 @@ def fabric_manager(snapshot: Snapshot) -> Outcome:
             cause=cause,
             evidence=(
                 Evidence("NVSwitch", "present" if driver.nvswitch else "not visible here"),
-                Evidence("nv-fabricmanager", f"{'running' if driver.fabric_manager_running else 'not seen running'}, version {theirs or 'not known'}"),
+                Evidence("nv-fabricmanager", f"{state}, version {theirs or 'not known'}"),
                 Evidence("cuInit", snapshot.cuda.error_name or snapshot.cuda.status),
             ),
             explains=("DRV08",),
@@ -226,12 +234,14 @@ def compat_libcuda(snapshot: Snapshot) -> Outcome:
         return ()
     if older:
         cause = (
-            f"{found.path} is libcuda {found.version}, older than the driver {snapshot.driver.version}: "
+            f"{found.path} is libcuda {found.version}, older than the driver "
+            f"{snapshot.driver.version}: "
             "a compat library must not stand before a newer driver."
         )
     else:
         cause = (
-            f"{found.path} is a forward-compatibility libcuda, which works on data-centre GPUs only; "
+            f"{found.path} is a forward-compatibility libcuda, which works on data-centre GPUs "
+            "only; "
             f"this is {', '.join(consumer) or 'another GPU'}."
         )
     return [
@@ -239,7 +249,7 @@ def compat_libcuda(snapshot: Snapshot) -> Outcome:
             "DRV13",
             cause=cause,
             evidence=(
-                Evidence(found.path, f"libcuda {found.version or 'of unknown version'}, found by {found.rule}"),
+                Evidence(found.path, f"libcuda {found.version or '?'}, found by {found.rule}"),
                 Evidence("/sys/module/nvidia/version", snapshot.driver.version or "not read"),
             ),
             explains=("DRV02", "DRV08", "DRV11", "DRV12"),
@@ -290,7 +300,8 @@ def stub_libcuda(snapshot: Snapshot) -> Outcome:
     return [
         catalogue.finding(
             "DRV14",
-            cause=f"{path} is the toolkit's stub, made for linking; it stands before the real libcuda.",
+            cause=f"{path} is the toolkit's stub, made for linking; it stands before the real "
+            "libcuda.",
             evidence=(Evidence(path, f"found by {rule or 'the loader'}"),),
             explains=("DRV02", "DRV08", "DRV11", "DRV13"),
             fix=(_off_the_path(snapshot, path.rpartition("/")[0], rule),),

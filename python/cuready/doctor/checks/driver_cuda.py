@@ -1,4 +1,4 @@
-"""DRV11 and DRV12: is the driver new enough for the CUDA that the installed packages were built for?"""
+"""DRV11 and DRV12: is the driver new enough for the CUDA of the installed packages?"""
 
 from __future__ import annotations
 
@@ -44,11 +44,12 @@ def driver_too_old(snapshot: Snapshot) -> Outcome:
         doubts = [a.reason for a in answers.values() if a.verdict is Verdict.UNKNOWN]
         return Unknown(doubts[0]) if doubts else ()
     worst = max(asked[name] for name in failing)
+    first = next(iter(failing.values()))
     return [
         catalogue.finding(
             "DRV11",
             subject=", ".join(failing),
-            cause=f"{_list(failing)} built for CUDA {worst.major}; {failing[next(iter(failing))].reason}.",
+            cause=f"{_list(failing)} built for CUDA {worst.major}; {first.reason}.",
             evidence=[
                 Evidence("driver", f"{spell(driver)}, speaks CUDA {cuda_of_driver(driver) or '?'}"),
                 *(Evidence(name, f"built for CUDA {asked[name]}") for name in failing),

@@ -43,7 +43,8 @@ def pip_over_conda(snapshot: Snapshot) -> Outcome:
     return [
         catalogue.finding(
             "PY07",
-            cause=f"conda installed {conda[0].name} {conda[0].version}, and {item.installer} installed "
+            cause=f"conda installed {conda[0].name} {conda[0].version}, and {item.installer} "
+            "installed "
             f"torch {item.version} over it.",
             evidence=(
                 Evidence(f"conda-meta/{conda[0].name}", f"{conda[0].version} {conda[0].build}"),
@@ -124,7 +125,8 @@ def shadowed_by_working_folder(snapshot: Snapshot) -> Outcome:
                 "PY09",
                 subject=origin.name,
                 confidence=Confidence.LIKELY,
-                cause=f"`import {origin.name}` in this folder takes {origin.path}, not the package.",
+                cause=f"`import {origin.name}` in this folder takes {origin.path}, not the "
+                "package.",
                 evidence=[
                     Evidence(
                         origin.path, f"found first, through {origin.entry or 'the working folder'}"
@@ -242,7 +244,8 @@ def kernel_of_another_python(snapshot: Snapshot) -> Outcome:
     if not python.kernelspecs or not facts.installed(snapshot, "ipykernel"):
         return Skipped("no Jupyter kernel in this environment")
     install = join(
-        [python.executable or "python", "-m", "ipykernel", "install", "--sys-prefix", "--name", "python3"],
+        [python.executable or "python", "-m", "ipykernel", "install", "--sys-prefix", "--name",
+         "python3"],
         snapshot.platform.system,
     )  # fmt: skip
     found = []

@@ -178,7 +178,10 @@ def jax_without_plugin(snapshot: Snapshot) -> Outcome:
             f"Of the two packages jax-cuda{major}-plugin and jax-cuda{major}-pjrt one is missing."
         )
     else:
-        cause = f"Plugins for CUDA {' and '.join(str(m) for m in sorted(filter(None, majors)))} are both here."
+        cause = (
+            f"Plugins for CUDA {' and '.join(str(m) for m in sorted(filter(None, majors)))} "
+            "are both here."
+        )
     return [
         catalogue.finding(
             "PY18",
@@ -214,7 +217,8 @@ def tensorflow_on_windows(snapshot: Snapshot) -> Outcome:
     return [
         catalogue.finding(
             "PY19",
-            cause=f"TensorFlow {have} has no GPU support on native Windows; {last} was the last with it.",
+            cause=f"TensorFlow {have} has no GPU support on native Windows; {last} was the last "
+            "with it.",
             evidence=(Evidence(found[0].metadata_path or "tensorflow", str(have)),),
             fix=(
                 Fix(

@@ -267,7 +267,7 @@ def _needs_glibc(snapshot: Snapshot, path: str, version: str, text: str) -> Find
         # glibc cannot be upgraded on its own: a newer userland, with the host's driver handed in.
         fix=(
             Fix(
-                ("docker run --rm -it --gpus all -v \"$PWD\":/work -w /work ubuntu:24.04",),
+                ('docker run --rm -it --gpus all -v "$PWD":/work -w /work ubuntu:24.04',),
                 "or a newer distribution",
             ),
         ),

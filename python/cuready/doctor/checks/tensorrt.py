@@ -60,7 +60,8 @@ def plan_of_another_version(snapshot: Snapshot) -> Outcome:
                 subject=plan.path,
                 severity=Severity.WARNING if maybe else None,
                 confidence=Confidence.LIKELY if maybe else Confidence.PROVEN,
-                cause=f"{plan.path} was built by TensorRT {built}; {have} is installed, and a plan runs "
+                cause=f"{plan.path} was built by TensorRT {built}; {have} is installed, and a "
+                "plan runs "
                 "on its own version only, unless it was built version-compatible.",
                 evidence=(
                     Evidence(plan.path, f"header: TensorRT {built}"),
@@ -99,7 +100,8 @@ def plan_of_another_gpu(snapshot: Snapshot) -> Outcome:
                 "TRT02",
                 subject=plan.path,
                 confidence=Confidence.LIKELY,
-                cause=f"{plan.path} says in its name that it was built for compute capability {built}; "
+                cause=f"{plan.path} says in its name that it was built for compute capability "
+                f"{built}; "
                 f"here is {here}.",
                 evidence=(Evidence(plan.path, f"built for {built}"), Evidence("GPU", here)),
                 fix=(
@@ -144,7 +146,10 @@ def onnxruntime_provider(snapshot: Snapshot) -> Outcome:
                 if snapshot.python.site_packages
                 else "tensorrt_libs"
             )
-            fix = Fix((f'export LD_LIBRARY_PATH={join([folder])}"${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"',), "or `import tensorrt` before onnxruntime")  # fmt: skip
+            export = (
+                f'export LD_LIBRARY_PATH={join([folder])}"${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"'
+            )
+            fix = Fix((export,), "or `import tensorrt` before onnxruntime")
         else:
             cause = f"This ONNX Runtime is for TensorRT {wanted}; {have} is installed."
             fix = Fix((owner.install([package]),))
@@ -202,7 +207,7 @@ def tensorrt_for_newer_cuda(snapshot: Snapshot) -> Outcome:
             subject=f"tensorrt-cu{worst}",
             cause=f"TensorRT {have or ''} here is built for CUDA {worst}; {answer.reason}.",
             evidence=(
-                *(Evidence(item.metadata_path or item.name, item.version) for _, item in _tensorrt(snapshot)),
+                *(Evidence(n, item.version) for n, item in _tensorrt(snapshot)),
                 Evidence("driver", spell(driver)),
             ),
             fix=fixes,

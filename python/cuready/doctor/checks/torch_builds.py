@@ -52,12 +52,12 @@ def cpu_build(snapshot: Snapshot) -> Outcome:
             cause=f"torch {torch.version} is a CPU build; the GPU of this machine stays unused.",
             evidence=(_version_evidence(snapshot),),
             fix=reinstall_fitting(snapshot, "torch", keep=_release(snapshot))
-            or (_plain_reinstall(snapshot),),
+            or (_plain_reinstall(),),
         )
     ]
 
 
-def _plain_reinstall(snapshot: Snapshot) -> Fix:
+def _plain_reinstall() -> Fix:
     """When the tables have no build that fits: show what they do have."""
     return Fix(("cuready compat torch",), "no build in our tables fits this driver and GPU")
 
@@ -70,7 +70,7 @@ def _cpu_finding(
         cause=cause,
         evidence=[_version_evidence(snapshot), *evidence],
         explains=("PY01", "PY02", "PY03") if check_id in ("PY04", "PY05") else ("PY01",),
-        fix=fix or (_plain_reinstall(snapshot),),
+        fix=fix or (_plain_reinstall(),),
     )
 
 
@@ -223,7 +223,8 @@ def conda_chose_cpu(snapshot: Snapshot) -> Outcome:
     install = owner.install(["pytorch-gpu"])
     override = f"CONDA_OVERRIDE_CUDA={cuda.major}.{cuda.minor} {install}"
     cause = (
-        f"conda installed {package.name} {package.version} in the build {package.build}: the solver "
+        f"conda installed {package.name} {package.version} in the build {package.build}: the "
+        "solver "
         "saw no GPU (`__cuda`) when it ran."
     )
     evidence = [Evidence(f"conda-meta/{package.name}", f"build {package.build}, {package.channel}")]
@@ -249,7 +250,8 @@ def dead_conda_channel(snapshot: Snapshot) -> Outcome:
     return [
         catalogue.finding(
             "PY06",
-            cause=f"{old[0].name} {old[0].version} comes from the conda channel `pytorch`, which gets "
+            cause=f"{old[0].name} {old[0].version} comes from the conda channel `pytorch`, "
+            "which gets "
             "no releases after 2.5.1.",
             evidence=[
                 Evidence(f"conda-meta/{p.name}", f"{p.version} from {p.channel}") for p in old
@@ -286,7 +288,8 @@ def numpy_two(snapshot: Snapshot) -> Outcome:
     return [
         catalogue.finding(
             "PY13",
-            cause=f"numpy {have} has another ABI than the NumPy 1 that torch {needs} was compiled with.",
+            cause=f"numpy {have} has another ABI than the NumPy 1 that torch {needs} was "
+            "compiled with.",
             evidence=(Evidence("numpy", str(have)), Evidence("torch", str(needs))),
             fix=(
                 Fix((owner.install(["numpy<2"]),)),

@@ -18,11 +18,13 @@ HIDING = ("", "-1", "NoDevFiles")  # what people and schedulers write to hide ev
 KNOWN = frozenset(
     {
         VARIABLE, "NVIDIA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_HOME", "CUDA_PATH",
-        "CUDA_ROOT", "CUDA_VERSION", "CUDA_LAUNCH_BLOCKING", "CUDA_CACHE_PATH", "CUDA_CACHE_DISABLE",
+        "CUDA_ROOT", "CUDA_VERSION", "CUDA_LAUNCH_BLOCKING", "CUDA_CACHE_PATH",
+        "CUDA_CACHE_DISABLE",
         "CUDA_CACHE_MAXSIZE", "CUDA_MODULE_LOADING", "CUDA_FORCE_PTX_JIT", "CUDA_DISABLE_PTX_JIT",
         "CUDA_INJECTION64_PATH", "CUDA_DEVICE_MAX_CONNECTIONS", "CUDA_MPS_PIPE_DIRECTORY",
         "CUDA_MPS_LOG_DIRECTORY", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "HIP_VISIBLE_DEVICES",
-        "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL", "NVIDIA_DRIVER_CAPABILITIES",
+        "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL",
+        "NVIDIA_DRIVER_CAPABILITIES",
     }
 )  # fmt: skip
 TYPO_TARGETS = (VARIABLE, "CUDA_DEVICE_ORDER", "CUDA_LAUNCH_BLOCKING")
@@ -150,7 +152,8 @@ def order_by_speed(snapshot: Snapshot) -> Outcome:
     return [
         catalogue.finding(
             "VIS03",
-            cause=f"{VARIABLE}={value} counts the GPUs fastest first; nvidia-smi counts them by bus "
+            cause=f"{VARIABLE}={value} counts the GPUs fastest first; nvidia-smi counts them by "
+            "bus "
             f"address. They differ here: {', '.join(sorted(names))}.",
             evidence=(Evidence(VARIABLE, value), Evidence("CUDA_DEVICE_ORDER", "not set")),
             fix=(Fix(("export CUDA_DEVICE_ORDER=PCI_BUS_ID",), "or list GPUs by UUID"),),
@@ -174,7 +177,8 @@ def mig_instances(snapshot: Snapshot) -> Outcome:
                 "MIG01",
                 severity=Severity.WARNING,
                 title="A process sees one MIG instance",
-                cause=f"{VARIABLE} lists {len(asked)} MIG instances; CUDA takes the first one only.",
+                cause=f"{VARIABLE} lists {len(asked)} MIG instances; CUDA takes the first one "
+                "only.",
                 evidence=(Evidence(VARIABLE, value),),
                 fix=(Fix((f"export {VARIABLE}={asked[0]}",), "one instance for each process"),),
             )
