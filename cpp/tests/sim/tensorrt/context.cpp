@@ -53,6 +53,7 @@ bool set_input_shape(Context* self, char const* name, Dims const* dims) {
         if (shape[i] < allowed.min[i] || shape[i] > allowed.max[i])
             return refuse("Set dimension " + text_of(shape) + " for tensor " + tensor.name + " does not satisfy any optimization profiles. Valid range for profile " +
                           std::to_string(self->profile) + ": " + text_of(allowed.min) + ".." + text_of(allowed.max) + ".");
+    if (self->shapes[static_cast<size_t>(index)] != shape) self->exact_scratch = -1;
     self->shapes[static_cast<size_t>(index)] = shape;
     self->final_shapes.clear();
     return true;
@@ -171,6 +172,7 @@ bool set_profile_async(Context* self, int32_t profile, Stream) {
     used.insert(profile);
 #endif
     self->profile = profile;
+    self->exact_scratch = -1;
     forget_shapes(*self);
     self->final_shapes.clear();
     return true;
@@ -191,10 +193,11 @@ void set_memory(Context* self, void* memory) {
 [[maybe_unused]] size_t memory_for_shapes(Context* self) {
     SIMTRT_ENTRY("IExecutionContext::updateDeviceMemorySizeForShapes");
     if (!self->user_memory || !all_specified(self)) return 0;
-    int64_t const all = scratch_bytes(*self->engine->plan, self->profile);
+    int64_t const all = self->exact_scratch = scratch_bytes(*self->engine->plan, self->profile);
     auto const& tensors = self->engine->plan->tensors;
     for (size_t i = 0; i < tensors.size(); ++i)
         if (tensors[i].input && 2 * volume(*self->shapes[i]) > volume(tensors[i].profiles[static_cast<size_t>(self->profile)].max)) return static_cast<size_t>(all);
+    self->exact_scratch = all / 2;
     return static_cast<size_t>(all / 2);
 }
 

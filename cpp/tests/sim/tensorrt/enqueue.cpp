@@ -185,8 +185,8 @@ bool enqueue(Context& context, Stream stream) {
     }
     if (context.profile < 0) return refuse(context, 2, "Internal Error", "Assertion mOptimizationProfile >= 0 failed. ");
     if (!inputs_are_ready(context)) return false;
-    auto const needed = scratch_bytes(*engine.plan, context.profile);
-    if (context.user_memory && needed && (!context.memory || context.memory_size < needed / 2))
+    auto const needed = context.exact_scratch >= 0 ? context.exact_scratch : scratch_bytes(*engine.plan, context.profile);
+    if (context.user_memory && needed && (!context.memory || context.memory_size < needed))
         return refuse(context, 3, "API Usage Error", "Parameter check failed, condition: mDeviceMemory != nullptr. Device memory was not set or is too small.");
     bool const on_default = reinterpret_cast<uintptr_t>(stream) <= 1;
     if (on_default)

@@ -105,6 +105,7 @@ struct Context : Base {
     DeviceBlock own_memory;
     uint64_t memory = 0;
     int64_t memory_size = 0;
+    int64_t exact_scratch = -1;                // what updateDeviceMemorySizeForShapes said for the current shapes
     Object profiler = nullptr, temporary_allocator = nullptr, debug_listener = nullptr, runtime_config = nullptr;
     void* consumed_event = nullptr;
     size_t cache_limit = 0;
