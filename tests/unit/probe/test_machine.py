@@ -264,16 +264,16 @@ def test_a_cut_cache_is_named_and_the_defaults_still_searched(tmp_path: Path) ->
 def test_plans_are_named_by_their_headers(tmp_path: Path) -> None:
     root = make_root(tmp_path)
     known = b"ftrt" + bytes(20) + bytes([10, 6, 0, 26]) + bytes(100)
-    write(root, "/work/a.plan", known)
-    write(root, "/work/b.engine", b"vtrt" + known[4:])
-    write(root, "/work/c.trt", b"ft")
-    write(root, "/work/d.onnx", known)
-    found = {plan.path: plan for plan in read(root, cwd="/work").plans}
-    assert (found["/work/a.plan"].tag, found["/work/a.plan"].version) == ("ftrt", "10.6.0.26")
-    assert found["/work/a.plan"].size == 128
-    assert (found["/work/b.engine"].tag, found["/work/b.engine"].version) == ("vtrt", None)
-    assert found["/work/c.trt"].version is None
-    assert "/work/d.onnx" not in found
+    write(root, "/project/a.plan", known)
+    write(root, "/project/b.engine", b"vtrt" + known[4:])
+    write(root, "/project/c.trt", b"ft")
+    write(root, "/project/d.onnx", known)
+    found = {plan.path: plan for plan in read(root, cwd="/project").plans}
+    assert (found["/project/a.plan"].tag, found["/project/a.plan"].version) == ("ftrt", "10.6.0.26")
+    assert found["/project/a.plan"].size == 128
+    assert (found["/project/b.engine"].tag, found["/project/b.engine"].version) == ("vtrt", None)
+    assert found["/project/c.trt"].version is None
+    assert "/project/d.onnx" not in found
 
 
 def test_shared_memory_is_read_from_the_recorded_mounts(tmp_path: Path) -> None:

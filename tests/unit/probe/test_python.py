@@ -244,22 +244,22 @@ def test_a_local_folder_shadows_the_installed_package(tmp_path: Path) -> None:
     root = make_root(tmp_path)
     site = add_python(root)
     add_torch(site)
-    write(root, "/work/torch/__init__.py")
+    write(root, "/project/torch/__init__.py")
     installed = "/opt/venv/lib/python3.12/site-packages/torch/__init__.py"
-    found = read(root, cwd="/work")
-    assert origin(found.python, "torch") == ("/work/torch/__init__.py", (installed,))
+    found = read(root, cwd="/project")
+    assert origin(found.python, "torch") == ("/project/torch/__init__.py", (installed,))
     assert found.python.torch and found.python.torch.version == "2.9.1+cu128"
     write(root, "/file/torch.py")
     assert origin(read(root, cwd="/file").python, "torch")[0] == "/file/torch.py"
-    safe = read(root, cwd="/work", env={"PYTHONSAFEPATH": "1"})
+    safe = read(root, cwd="/project", env={"PYTHONSAFEPATH": "1"})
     assert origin(safe.python, "torch") == (installed, ())
 
 
 def test_a_data_folder_of_the_same_name_shadows_nothing(tmp_path: Path) -> None:
     root = make_root(tmp_path)
     add_torch(add_python(root))
-    write(root, "/work/torch/weights.bin")
-    assert origin(read(root, cwd="/work").python, "torch")[0] != "/work/torch"
+    write(root, "/project/torch/weights.bin")
+    assert origin(read(root, cwd="/project").python, "torch")[0] != "/project/torch"
 
 
 def test_pythonpath_and_user_site_come_before_the_environment(tmp_path: Path) -> None:
@@ -329,16 +329,16 @@ def test_kernelspecs_say_whether_their_interpreter_is_there(tmp_path: Path) -> N
 def test_pins_of_the_working_folder(tmp_path: Path) -> None:
     root = make_root(tmp_path)
     lock = '[[package]]\nname = "torch"\nversion = "2.9.1+cu128"\n\n[[package]]\nname = "other"\n'
-    write(root, "/work/uv.lock", lock)
+    write(root, "/project/uv.lock", lock)
     project = (
         '[project]\nname = "x"\ndependencies = ["torch>=2.5; sys_platform == \'linux\'", "rich"]\n'
         '[tool.uv.sources]\ntorch = { index = "pytorch-cu128" }\n'
     )
-    write(root, "/work/pyproject.toml", project)
-    write(root, "/work/requirements.txt", "--extra-index-url x\ntorchvision==0.20\nnumpy\n")
+    write(root, "/project/pyproject.toml", project)
+    write(root, "/project/requirements.txt", "--extra-index-url x\ntorchvision==0.20\nnumpy\n")
     spec = "channels:\n  - pytorch\n  - nvidia\ndependencies:\n  - pytorch=2.6 # x\n  - python\n"
-    write(root, "/work/environment.yml", spec)
-    pins = read(root, cwd="/work").python.project_pins
+    write(root, "/project/environment.yml", spec)
+    pins = read(root, cwd="/project").python.project_pins
     assert pins["uv.lock torch"] == "2.9.1+cu128"
     assert pins["pyproject.toml torch"] == ">=2.5"
     assert json.loads(pins["pyproject.toml tool.uv.sources torch"]) == {"index": "pytorch-cu128"}
