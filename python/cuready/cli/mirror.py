@@ -229,7 +229,7 @@ def restore(
     """Put back what the last change replaced.
 
     Every file gets its old bytes. Repeat it to take back the change before. A file that was
-    edited since is left alone.
+    edited since is left alone. --scope and --prefix choose the files of --defaults.
     """
     from cuready.mirrors import config
     from cuready.mirrors.journal import Journal

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -141,3 +142,21 @@ def test_defaults_takes_out_every_mirror_and_keeps_the_rest(
         host_line = next(line for line in after.splitlines() if word in line)
         if "tuna" in word and not any(name in host_line for name in keep):
             raise AssertionError(f"{host_line!r} still names the mirror")
+
+
+def test_every_mirror_in_turn_then_every_address_removed_is_never_refused(
+    case: tuple[Tool, Path, bytes], known: Catalogue
+) -> None:
+    tool, path, _ = case
+    use = config.USE_OF[tool]
+    for mirror in known.for_use(use):
+        plan = config.plan_use({tool: path}, {tool: mirror}, known)[0]
+        path.write_bytes(plan.after or b"")
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    for url in sorted(set(re.findall(r"https?://[^\s\"',\]}#]+", text))):
+        plan = config.plan_remove(url, {tool: path})[0]
+        left = (plan.after or b"").decode("utf-8", "surrogateescape")
+        kept = ("proxy", "x-base", "#")
+        for line in left.splitlines():
+            assert f"{url} " not in f"{line} " or any(word in line for word in kept), line
+    config.plan_defaults({tool: path}, known)

@@ -81,6 +81,12 @@ def remove(body: str, url: str, newline: str = "\n") -> Change:
             urls.same(base, url) or urls.same(f"{base.rstrip('/')}/{name}", url)
         ):
             editor.cut(("custom_channels", name))
+    for key in ("custom_multichannels", "mirrored_channels"):
+        lists = editor.data.get(key)
+        for name, entries in reversed(list((lists if isinstance(lists, dict) else {}).items())):
+            for index, entry in reversed(list(enumerate(_list(entries)))):
+                if isinstance(entry, str) and (entry == url or urls.same(entry, url)):
+                    editor.cut((key, name, index))
     alias = editor.data.get("channel_alias")
     if isinstance(alias, str) and urls.same(alias, url):
         editor.cut(("channel_alias",))
@@ -146,10 +152,17 @@ class _Editor:
 
     def cut(self, path: Path) -> None:
         """Remove an item; a list or mapping that gets empty goes with its key."""
-        holder = self.data[str(path[0])]
-        whole = len(path) == 1 or len(holder) == 1
-        self.body = yaml_edit.delete(self.body, path[:1] if whole else path)
+        while len(path) > 1 and len(self.at(path[:-1])) == 1:
+            path = path[:-1]
+        self.body = yaml_edit.delete(self.body, path)
         self.data = parse(self.body)
+
+    def at(self, path: Path) -> Any:
+        """The value at ``path``."""
+        value: Any = self.data
+        for step in path:
+            value = value[step]
+        return value
 
     def insert(self, path: Path, key: str, value: yaml_edit.Value) -> None:
         self.body = yaml_edit.insert_pair(self.body, path, key, value, self.newline)
@@ -262,3 +275,7 @@ class _Editor:
             else:
                 self.body = yaml_edit.set_item(self.body, path, name)
                 self.data = parse(self.body)
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
