@@ -1,0 +1,1 @@
+"""Fuzz targets of every parser that reads bytes somebody else wrote."""

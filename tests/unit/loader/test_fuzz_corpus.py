@@ -1,0 +1,50 @@
+"""A short, repeatable part of the fuzzing: the kept corpus, and simple damage done to it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.targets import TARGETS
+
+TESTS = Path(__file__).parents[2]
+CORPUS = TESTS / "data/fuzz"
+ROUNDS = 150
+
+
+def seeds(target: str) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((CORPUS / target).iterdir())]
+
+
+def damaged(data: bytes, randomly: random.Random) -> Iterator[bytes]:
+    """The same bytes cut short, with some of them changed, with large numbers in them."""
+    for _ in range(ROUNDS):
+        copy = bytearray(data)
+        for _ in range(randomly.randint(1, 8)):
+            place = randomly.randrange(len(copy))
+            copy[place : place + 1] = randomly.choice(
+                [bytes([randomly.randrange(256)]), b"\xff\xff\xff\xff", bytes(8), b""]
+            )
+            if not copy:
+                break
+        yield bytes(copy)
+        yield data[: randomly.randrange(len(data))]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_valid_input_and_damaged_input_raise_nothing_but_the_parsers_own_error(target: str) -> None:
+    randomly = random.Random(20261123)
+    run = TARGETS[target]
+    run(b"")
+    for seed in seeds(target):
+        run(seed)
+        for data in damaged(seed, randomly):
+            run(data)
+
+
+def test_every_target_has_a_corpus_and_it_is_small() -> None:
+    assert {path.name for path in CORPUS.iterdir()} == set(TARGETS)
+    assert sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file()) < 256 * 1024
