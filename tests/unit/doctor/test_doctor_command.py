@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -167,3 +169,43 @@ def test_command_imports_nothing_heavy(broken: str) -> None:
         check=True,
     )
     assert done.stderr.strip() == "[]"
+
+
+# A reader that says that it has started and then sleeps far longer than anybody would wait.
+SLEEPER = """
+import os, sys, time
+from cuready.probe import registry
+def sleeper(context):
+    os.write(2, b"started\\n")
+    time.sleep(600)
+registry.READERS = (registry.Reader("pci", sleeper, limit_s=float(sys.argv[1])),)
+from cuready.cli.main import main
+sys.exit(main(["doctor", "--format", "json"]))
+"""
+
+
+def sleeping(limit_s: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", SLEEPER, limit_s], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGINT is sent to a process on POSIX only")
+def test_interrupt_ends_the_run_while_a_reader_hangs() -> None:
+    with sleeping("300") as process:
+        assert process.stderr is not None and process.stderr.readline() == b"started\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert json.loads(out)["error"]["type"] == "Interrupted"
+    assert b"Traceback" not in err
+
+
+def test_reader_that_hangs_costs_its_own_answer_only() -> None:
+    with sleeping("0.2") as process:
+        out, _ = process.communicate(timeout=30)
+    document = json.loads(out)
+    statuses = {item["id"]: item for item in document["checks"]}
+    assert statuses["DRV01"]["status"] == "unknown"
+    assert "no answer within" in statuses["DRV01"]["reason"]
+    assert document["summary"]["errors"] == 0
