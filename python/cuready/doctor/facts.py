@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -174,10 +175,16 @@ def gpu_nodes(snapshot: Snapshot) -> list[DeviceNode]:
 # --- the Python environment --------------------------------------------------------------------
 
 
+@lru_cache(maxsize=4096)
+def _normalised(name: str) -> str:
+    """Every check asks for the same few hundred names."""
+    return canonicalize_name(name)
+
+
 def distributions(snapshot: Snapshot) -> Iterator[tuple[str, Distribution]]:
     """(normalised name, distribution) of everything installed."""
     for item in snapshot.python.distributions:
-        yield canonicalize_name(item.name), item
+        yield _normalised(item.name), item
 
 
 def installed(snapshot: Snapshot, name: str) -> list[Distribution]:

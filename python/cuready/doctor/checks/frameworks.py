@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
 from cuready.doctor import catalogue, facts
@@ -59,6 +58,8 @@ def _pairs(snapshot: Snapshot, torch: Version, names: list[str]) -> Fix:
 
 def _torch_wanted(item: Distribution) -> Version | None:
     """The torch that ``Requires-Dist`` pins with ``==``; None when it pins none."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
     for line in item.requires:
         try:
             requirement = Requirement(line)

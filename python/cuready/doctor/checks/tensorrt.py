@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
 from cuready.compat.capability import ComputeCapability, parse_capability
@@ -249,6 +248,8 @@ def _torch_tensorrt(snapshot: Snapshot) -> Outcome:
     torch = facts.installed(snapshot, "torch")
     if not bridge or not torch:
         return Skipped("one TensorRT family, no Torch-TensorRT") if not bridge else ()
+    from packaging.requirements import InvalidRequirement, Requirement
+
     have = Version(torch[0].version)
     for line in bridge[0].requires:
         try:
