@@ -22,13 +22,15 @@ int describe_machine() {
     const cuready::DriverReport driver = cuready::driver_report();
     std::printf("CUDA driver %d.%d (%s)\n", driver.version.major, driver.version.minor, driver.library.c_str());
     for (const cuready::DeviceReport& device : driver.devices) {
-      std::printf("  GPU %d: %s, compute capability %d.%d\n", device.ordinal, device.name.c_str(), device.compute_major, device.compute_minor);
+      std::printf("  GPU %d: %s, compute capability %d.%d\n", device.ordinal, device.name.c_str(), device.compute_major,
+                  device.compute_minor);
     }
   } catch (const cuready::DriverNotFound& error) {
     std::printf("no CUDA driver: %s\n", error.message().c_str());
   }
   for (const cuready::LibraryInfo& library : cuready::find_libraries()) {
-    std::printf("TensorRT (%s) %s, by %s\n", cuready::name(library.kind), library.path.c_str(), library.found_by.c_str());
+    std::printf("TensorRT (%s) %s, by %s\n", cuready::name(library.kind), library.path.c_str(),
+                library.found_by.c_str());
   }
   return 0;
 }
@@ -62,7 +64,8 @@ int run(const std::string& plan, const std::string& library_path) {
 
   for (int index : engine->outputs()) {
     const cuready::OutputView output = context->output(index);
-    std::printf("%s: %s %s\n", engine->tensors()[static_cast<std::size_t>(index)].name.c_str(), cuready::name(output.dtype).c_str(), output.shape.str().c_str());
+    std::printf("%s: %s %s\n", engine->tensors()[static_cast<std::size_t>(index)].name.c_str(),
+                cuready::name(output.dtype).c_str(), output.shape.str().c_str());
     if (output.dtype != cuready::DataType::float32 || output.nbytes < sizeof(float)) continue;
     cuready::PinnedBuffer host(engine->device(), output.nbytes);
     cuready::copy_async(engine->device(), host.data(), output.data, output.nbytes, stream);

@@ -1,4 +1,5 @@
-// A GPU and what lives on it: streams, events, buffers. Everything uses the device's primary context and keeps it alive.
+// A GPU and what lives on it: streams, events, buffers. Everything uses the device's primary context and keeps it
+// alive.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +12,9 @@
 
 namespace cuready {
 
-namespace cuda { class PrimaryContext; }
+namespace cuda {
+class PrimaryContext;
+}
 
 /// A device with its primary context retained. Cheap to copy; the context is released with the last copy.
 class CUREADY_API Device {
@@ -30,7 +33,8 @@ class CUREADY_API Device {
   std::shared_ptr<cuda::PrimaryContext> primary_;
 };
 
-/// Makes the device's primary context current for a scope, and puts back what was there. Does nothing when it is current already.
+/// Makes the device's primary context current for a scope, and puts back what was there. Does nothing when it is
+/// current already.
 class CUREADY_API DeviceGuard {
  public:
   explicit DeviceGuard(const Device& device);
@@ -92,17 +96,19 @@ class CUREADY_API Event {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Device memory. With a stream it is allocated and freed in that stream's order from the device's memory pool, where it has one.
+/// Device memory. With a stream it is allocated and freed in that stream's order from the device's memory pool, where
+/// it has one.
 class CUREADY_API DeviceBuffer {
  public:
   DeviceBuffer(const Device& device, std::size_t nbytes);
   DeviceBuffer(const std::shared_ptr<Stream>& stream, std::size_t nbytes);
   /// Memory that somebody else owns; `owner` is kept alive with it.
-  static std::shared_ptr<DeviceBuffer> from_external(const Device& device, void* data, std::size_t nbytes, std::shared_ptr<void> owner);
+  static std::shared_ptr<DeviceBuffer> from_external(const Device& device, void* data, std::size_t nbytes,
+                                                     std::shared_ptr<void> owner);
   ~DeviceBuffer();
   DeviceBuffer(const DeviceBuffer&) = delete;
   DeviceBuffer& operator=(const DeviceBuffer&) = delete;
-  void* data() const noexcept;        ///< never null, also when nbytes() is 0 (a placeholder byte)
+  void* data() const noexcept;  ///< never null, also when nbytes() is 0 (a placeholder byte)
   std::size_t nbytes() const noexcept;
   const Device& device() const noexcept;
   /// Asynchronous on the stream; `host` must stay valid until it is done, and should be pinned.
@@ -158,9 +164,16 @@ class CUREADY_API StagingRing {
 CUREADY_API void stream_wait(const Device& device, StreamRef waiter, StreamRef producer);
 CUREADY_API void stream_synchronize(const Device& device, StreamRef stream);
 /// Asynchronous copy between any two addresses (the driver works out which is where).
-CUREADY_API void copy_async(const Device& device, void* destination, const void* source, std::size_t nbytes, StreamRef stream);
-/// Where an address lives: {device, ordinal} for device and managed memory, {host, -1} for pinned or pageable host memory.
-struct PointerInfo { TensorLocation location = TensorLocation::host; int device = -1; bool pinned = false; bool managed = false; };
+CUREADY_API void copy_async(const Device& device, void* destination, const void* source, std::size_t nbytes,
+                            StreamRef stream);
+/// Where an address lives: {device, ordinal} for device and managed memory, {host, -1} for pinned or pageable host
+/// memory.
+struct PointerInfo {
+  TensorLocation location = TensorLocation::host;
+  int device = -1;
+  bool pinned = false;
+  bool managed = false;
+};
 CUREADY_API PointerInfo pointer_info(const void* address);
 
 }  // namespace cuready

@@ -20,23 +20,27 @@ struct ContextOptions;
 struct PoolOptions;
 
 struct RuntimeOptions {
-  int device = 0;                       ///< ordinal; engines of this runtime live there
-  std::vector<std::string> plugins;     ///< plugin libraries to load before the first plan
-  bool allow_host_code = false;         ///< let a plan run the host code inside it (its own lean runtime): only for plans you trust
-  int max_threads = 0;                  ///< threads that TensorRT may use to load; 0: its default
+  int device = 0;                    ///< ordinal; engines of this runtime live there
+  std::vector<std::string> plugins;  ///< plugin libraries to load before the first plan
+  bool allow_host_code =
+      false;            ///< let a plan run the host code inside it (its own lean runtime): only for plans you trust
+  int max_threads = 0;  ///< threads that TensorRT may use to load; 0: its default
 };
 
 struct LoadOptions {
   enum class Reader { automatic, mapped, stream };
-  Reader reader = Reader::automatic;    ///< for paths: memory-mapped, or read in pieces where the library can (10.7+); automatic: mapped
-  std::int64_t weight_budget = -1;      ///< bytes of streamable weights to keep on the GPU; -1: leave as built, -2: TensorRT's automatic choice
-  bool check_version = true;            ///< refuse by the header, before TensorRT sees the plan
+  Reader reader = Reader::automatic;  ///< for paths: memory-mapped, or read in pieces where the library can (10.7+);
+                                      ///< automatic: mapped
+  std::int64_t weight_budget =
+      -1;  ///< bytes of streamable weights to keep on the GPU; -1: leave as built, -2: TensorRT's automatic choice
+  bool check_version = true;  ///< refuse by the header, before TensorRT sees the plan
 };
 
 /// A TensorRT runtime on one device. Share it between threads.
 class CUREADY_API Runtime : public std::enable_shared_from_this<Runtime> {
  public:
-  /// Throws DriverNotFound / CudaError when there is no usable GPU, TensorRTError with TensorRT's own words when it refuses.
+  /// Throws DriverNotFound / CudaError when there is no usable GPU, TensorRTError with TensorRT's own words when it
+  /// refuses.
   static std::shared_ptr<Runtime> create(std::shared_ptr<Library> library, const RuntimeOptions& options = {});
   ~Runtime();
   Runtime(const Runtime&) = delete;
@@ -56,7 +60,8 @@ class CUREADY_API Runtime : public std::enable_shared_from_this<Runtime> {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Checks the header, makes a runtime and loads: one call from a path to an engine. A version mismatch is refused before any GPU work.
+/// Checks the header, makes a runtime and loads: one call from a path to an engine. A version mismatch is refused
+/// before any GPU work.
 CUREADY_API std::shared_ptr<Engine> load_engine(const std::shared_ptr<Library>& library, const std::string& path,
                                                 const RuntimeOptions& runtime = {}, const LoadOptions& options = {});
 
@@ -65,8 +70,8 @@ struct WeightView {
   std::string name;
   DataType dtype = DataType::float32;
   const void* data = nullptr;
-  std::int64_t count = 0;                                ///< elements
-  TensorLocation location = TensorLocation::host;        ///< device: TensorRT 10+ only
+  std::int64_t count = 0;                          ///< elements
+  TensorLocation location = TensorLocation::host;  ///< device: TensorRT 10+ only
 };
 
 struct RefitReport {
@@ -103,12 +108,14 @@ class CUREADY_API Engine : public std::enable_shared_from_this<Engine> {
   std::vector<int> matching_profiles(Span<const Dims> input_shapes) const;
   /// True when a profile takes this shape for this input, whatever the other inputs are.
   bool fits(int profile, int tensor, const Dims& shape) const noexcept;
-  /// The engine and its layers as JSON. Shapes are those of `context` when one is given. Detail depends on how the plan was built.
+  /// The engine and its layers as JSON. Shapes are those of `context` when one is given. Detail depends on how the plan
+  /// was built.
   std::string inspect(const ExecutionContext* context = nullptr) const;
 
   // Refit.
   bool is_refittable() const noexcept;
-  /// True when weights are missing, so that results would be wrong: contexts refuse to run until refit() has supplied them.
+  /// True when weights are missing, so that results would be wrong: contexts refuse to run until refit() has supplied
+  /// them.
   bool needs_refit() const noexcept;
   std::vector<std::string> refittable_weights() const;
   std::vector<std::string> missing_weights() const;

@@ -17,9 +17,9 @@ enum class Severity : std::int32_t { internal_error = 0, error = 1, warning = 2,
 /// One line of TensorRT's log, or one entry of its error recorder.
 struct LogRecord {
   Severity severity = Severity::info;
-  int code = -1;            ///< TensorRT's ErrorCode when it came through the error recorder, else -1
+  int code = -1;  ///< TensorRT's ErrorCode when it came through the error recorder, else -1
   std::string text;
-  std::int64_t time_ns = 0; ///< std::chrono::system_clock, when it was said
+  std::int64_t time_ns = 0;  ///< std::chrono::system_clock, when it was said
 };
 
 /// Which kind of error it is, for code that can not use exceptions (Status) and for other languages.
@@ -52,19 +52,19 @@ CUREADY_API const char* name(ErrorCode code) noexcept;
 
 /// What the CUDA driver said.
 struct CudaStatus {
-  int code = 0;              ///< CUresult
-  std::string name;          ///< "CUDA_ERROR_OUT_OF_MEMORY"
-  std::string description;   ///< "out of memory"
-  std::string call;          ///< "cuMemAlloc_v2"
+  int code = 0;             ///< CUresult
+  std::string name;         ///< "CUDA_ERROR_OUT_OF_MEMORY"
+  std::string description;  ///< "out of memory"
+  std::string call;         ///< "cuMemAlloc_v2"
 };
 
 /// The payload that every Error shares.
 struct ErrorDetail {
-  std::string operation;             ///< "IRuntime::deserializeCudaEngine", "cuInit", "bind"
-  std::string message;               ///< one sentence
-  std::string hint;                  ///< what to do
-  std::vector<LogRecord> messages;   ///< what TensorRT logged and recorded during that call
-  CudaStatus cuda;                   ///< code 0 when CUDA had no part in it
+  std::string operation = {};            ///< "IRuntime::deserializeCudaEngine", "cuInit", "bind"
+  std::string message = {};              ///< one sentence
+  std::string hint = {};                 ///< what to do
+  std::vector<LogRecord> messages = {};  ///< what TensorRT logged and recorded during that call
+  CudaStatus cuda = {};                  ///< code 0 when CUDA had no part in it
 };
 
 /// Base of all errors. what() is "operation: message [CUDA name] | TensorRT: … | hint".
@@ -87,7 +87,8 @@ class CUREADY_API Error : public std::runtime_error {
   std::shared_ptr<const ErrorDetail> detail_;
 };
 
-/// Nothing that was looked at is a TensorRT library (or it could not be opened); searched() lists each place and why not.
+/// Nothing that was looked at is a TensorRT library (or it could not be opened); searched() lists each place and why
+/// not.
 class CUREADY_API LibraryNotFound : public Error {
  public:
   LibraryNotFound(ErrorDetail detail, std::vector<std::string> searched);
@@ -98,7 +99,8 @@ class CUREADY_API LibraryNotFound : public Error {
   std::shared_ptr<const std::vector<std::string>> searched_;
 };
 
-/// The CUDA driver library is missing, lacks a symbol, or cuInit failed; step() is "open", "symbol", "init", "version" or "devices".
+/// The CUDA driver library is missing, lacks a symbol, or cuInit failed; step() is "open", "symbol", "init", "version"
+/// or "devices".
 class CUREADY_API DriverNotFound : public Error {
  public:
   DriverNotFound(ErrorDetail detail, std::string step);
@@ -146,7 +148,11 @@ class CUREADY_API ShapeError : public Error {
   const std::vector<ProfileBounds>& allowed() const noexcept { return data_->allowed; }
 
  private:
-  struct Data { std::string tensor; Dims got; std::vector<ProfileBounds> allowed; };
+  struct Data {
+    std::string tensor;
+    Dims got;
+    std::vector<ProfileBounds> allowed;
+  };
   std::shared_ptr<const Data> data_;
 };
 
@@ -164,27 +170,32 @@ class CUREADY_API OutOfMemory : public Error {
 };
 
 /// The kinds that need nothing beyond the common payload.
-#define CUREADY_SIMPLE_ERROR(Name, code_value)                                                  \
-  class CUREADY_API Name : public Error {                                                       \
-   public:                                                                                      \
-    explicit Name(ErrorDetail detail) : Error(ErrorCode::code_value, std::move(detail)) {}      \
-    ~Name() override;                                                                           \
+#define CUREADY_SIMPLE_ERROR(Name, code_value)                                             \
+  class CUREADY_API Name : public Error {                                                  \
+   public:                                                                                 \
+    explicit Name(ErrorDetail detail) : Error(ErrorCode::code_value, std::move(detail)) {} \
+    ~Name() override;                                                                      \
   }
-CUREADY_SIMPLE_ERROR(InvalidArgument, invalid_argument);        ///< an argument no call could take
-CUREADY_SIMPLE_ERROR(UnsupportedLibrary, unsupported_library);  ///< a library that is found but can not be driven: unknown major, missing symbol, not ELF, wrong architecture, TensorRT-RTX
-CUREADY_SIMPLE_ERROR(PlanInvalid, plan_invalid);                ///< not a plan, or cut short
-CUREADY_SIMPLE_ERROR(EnginePlatformError, engine_platform);     ///< built for another GPU, architecture or operating system
-CUREADY_SIMPLE_ERROR(DtypeError, dtype);                        ///< an array of another element type than the tensor's
-CUREADY_SIMPLE_ERROR(BindingError, binding);                    ///< a tensor that is unknown, not bound, too small, or in the wrong memory
-CUREADY_SIMPLE_ERROR(ContextBusy, context_busy);                ///< two threads in one ExecutionContext, or a second context where TensorRT allows one
-CUREADY_SIMPLE_ERROR(CudaError, cuda);                          ///< a driver call failed; cuda() says which
-CUREADY_SIMPLE_ERROR(CaptureError, capture);                    ///< a CUDA graph was required and can not be had
-CUREADY_SIMPLE_ERROR(DeviceMismatch, device_mismatch);          ///< memory, stream or engine of different GPUs
-CUREADY_SIMPLE_ERROR(CudaContextError, cuda_context);           ///< the current CUDA context is not the device's primary one
-CUREADY_SIMPLE_ERROR(NotRefitted, not_refitted);                ///< weights were stripped and have not been supplied
+CUREADY_SIMPLE_ERROR(InvalidArgument, invalid_argument);  ///< an argument no call could take
+CUREADY_SIMPLE_ERROR(UnsupportedLibrary,
+                     unsupported_library);  ///< a library that is found but can not be driven: unknown major, missing
+                                            ///< symbol, not ELF, wrong architecture, TensorRT-RTX
+CUREADY_SIMPLE_ERROR(PlanInvalid, plan_invalid);  ///< not a plan, or cut short
+CUREADY_SIMPLE_ERROR(EnginePlatformError,
+                     engine_platform);    ///< built for another GPU, architecture or operating system
+CUREADY_SIMPLE_ERROR(DtypeError, dtype);  ///< an array of another element type than the tensor's
+CUREADY_SIMPLE_ERROR(BindingError,
+                     binding);  ///< a tensor that is unknown, not bound, too small, or in the wrong memory
+CUREADY_SIMPLE_ERROR(
+    ContextBusy, context_busy);  ///< two threads in one ExecutionContext, or a second context where TensorRT allows one
+CUREADY_SIMPLE_ERROR(CudaError, cuda);                  ///< a driver call failed; cuda() says which
+CUREADY_SIMPLE_ERROR(CaptureError, capture);            ///< a CUDA graph was required and can not be had
+CUREADY_SIMPLE_ERROR(DeviceMismatch, device_mismatch);  ///< memory, stream or engine of different GPUs
+CUREADY_SIMPLE_ERROR(CudaContextError, cuda_context);   ///< the current CUDA context is not the device's primary one
+CUREADY_SIMPLE_ERROR(NotRefitted, not_refitted);        ///< weights were stripped and have not been supplied
 CUREADY_SIMPLE_ERROR(UnsupportedFeature, unsupported_feature);  ///< this TensorRT version has no such function
-CUREADY_SIMPLE_ERROR(TensorRTError, tensorrt);                  ///< TensorRT said no, for a reason that has no type of its own
-CUREADY_SIMPLE_ERROR(Cancelled, cancelled);                     ///< the pool was closed before the request ran
+CUREADY_SIMPLE_ERROR(TensorRTError, tensorrt);  ///< TensorRT said no, for a reason that has no type of its own
+CUREADY_SIMPLE_ERROR(Cancelled, cancelled);     ///< the pool was closed before the request ran
 #undef CUREADY_SIMPLE_ERROR
 
 /// Result of a call that never throws. error() is null when ok.

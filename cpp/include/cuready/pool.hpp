@@ -13,19 +13,20 @@ namespace cuready {
 
 /// One output of a finished request.
 struct PoolOutput {
-  OutputView view;                          ///< where it is
-  std::shared_ptr<DeviceBuffer> device;     ///< set when the pool made it on the device
-  std::shared_ptr<PinnedBuffer> pinned;     ///< set when the pool made it on the host
+  OutputView view;                       ///< where it is
+  std::shared_ptr<DeviceBuffer> device;  ///< set when the pool made it on the device
+  std::shared_ptr<PinnedBuffer> pinned;  ///< set when the pool made it on the host
 };
 
 /// One request. Inputs in the order of Engine::inputs(), outputs in the order of Engine::outputs().
 struct PoolRequest {
-  std::vector<TensorView> inputs;           ///< host views are staged through pinned memory and copied asynchronously
-  std::vector<TensorView> outputs;          ///< empty, or one for each; data null: the pool makes it. Host views are copied to.
-  bool outputs_to_host = false;             ///< outputs that the pool makes are pinned host memory
-  bool wait_for_producer = false;           ///< the run waits for what `producer` holds at submit()
+  std::vector<TensorView> inputs;   ///< host views are staged through pinned memory and copied asynchronously
+  std::vector<TensorView> outputs;  ///< empty, or one for each; data null: the pool makes it. Host views are copied to.
+  bool outputs_to_host = false;     ///< outputs that the pool makes are pinned host memory
+  bool wait_for_producer = false;   ///< the run waits for what `producer` holds at submit()
   StreamRef producer;
-  std::shared_ptr<void> keep_alive;         ///< released (on the poller's thread) when the run is done with the inputs and outputs
+  std::shared_ptr<void>
+      keep_alive;  ///< released (on the poller's thread) when the run is done with the inputs and outputs
 };
 
 /// The result of a request. Copies share it.
@@ -40,7 +41,8 @@ class CUREADY_API Future {
   const std::vector<PoolOutput>& get() const;
   /// How it ended; ok while it has not.
   Status status() const;
-  /// Called once, from the poller's thread (or at once when already done). Must not throw and must not wait for this pool.
+  /// Called once, from the poller's thread (or at once when already done). Must not throw and must not wait for this
+  /// pool.
   void on_done(std::function<void()> callback) const;
 
   struct State;
@@ -51,12 +53,12 @@ class CUREADY_API Future {
 };
 
 struct PoolOptions {
-  int contexts = 2;                        ///< contexts, each with a stream and a dispatcher thread of its own
-  int max_pending = 0;                     ///< requests that may wait in the queue; submit() then blocks. 0: 4 per context
-  int in_flight = 2;                       ///< requests submitted to the GPU and not done, per context: copies overlap with runs
-  bool shared_workspace = false;           ///< one activation memory for all: runs are then ordered one after another
-  ContextOptions context;                  ///< options of every context
-  bool spin = true;                        ///< the poller spins while work is in flight; false: it sleeps 50 µs between looks
+  int contexts = 2;               ///< contexts, each with a stream and a dispatcher thread of its own
+  int max_pending = 0;            ///< requests that may wait in the queue; submit() then blocks. 0: 4 per context
+  int in_flight = 2;              ///< requests submitted to the GPU and not done, per context: copies overlap with runs
+  bool shared_workspace = false;  ///< one activation memory for all: runs are then ordered one after another
+  ContextOptions context;         ///< options of every context
+  bool spin = true;               ///< the poller spins while work is in flight; false: it sleeps 50 µs between looks
 };
 
 struct PoolStats {
@@ -71,8 +73,9 @@ class CUREADY_API ContextPool : public std::enable_shared_from_this<ContextPool>
   ~ContextPool();
   ContextPool(const ContextPool&) = delete;
   ContextPool& operator=(const ContextPool&) = delete;
-  /// Shapes and types are checked before it returns. Blocks while the queue is full (back-pressure); `timeout` negative: for ever.
-  /// Throws ContextBusy when the time is over, Cancelled when the pool is closed, and what bind() throws.
+  /// Shapes and types are checked before it returns. Blocks while the queue is full (back-pressure); `timeout`
+  /// negative: for ever. Throws ContextBusy when the time is over, Cancelled when the pool is closed, and what bind()
+  /// throws.
   Future submit(PoolRequest request, std::chrono::nanoseconds timeout = std::chrono::nanoseconds(-1));
   /// Null when the queue is full.
   Future try_submit(PoolRequest request);

@@ -22,7 +22,8 @@ class Span {
   constexpr Span(T* data, std::size_t size) noexcept : data_(data), size_(size) {}
   /// Any contiguous container, e.g. std::vector or std::array.
   template <class C, class = decltype(static_cast<T*>(std::declval<C&>().data()))>
-  constexpr Span(C& container) noexcept : data_(container.data()), size_(container.size()) {}  // NOLINT: a view converts
+  constexpr Span(C& container) noexcept
+      : data_(container.data()), size_(container.size()) {}  // NOLINT: a view converts
   constexpr T* data() const noexcept { return data_; }
   constexpr std::size_t size() const noexcept { return size_; }
   constexpr bool empty() const noexcept { return size_ == 0; }
@@ -37,15 +38,26 @@ class Span {
 
 /// Element types, with TensorRT's numbers. A number that this version does not know is kept and named "unknown(N)".
 enum class DataType : std::int32_t {
-  float32 = 0, float16 = 1, int8 = 2, int32 = 3, boolean = 4, uint8 = 5,
-  float8_e4m3 = 6, bfloat16 = 7, int64 = 8, int4 = 9, float4_e2m1 = 10, float8_e8m0 = 11,
+  float32 = 0,
+  float16 = 1,
+  int8 = 2,
+  int32 = 3,
+  boolean = 4,
+  uint8 = 5,
+  float8_e4m3 = 6,
+  bfloat16 = 7,
+  int64 = 8,
+  int4 = 9,
+  float4_e2m1 = 10,
+  float8_e8m0 = 11,
 };
 /// Bits of one element: 4 for int4 and float4, 0 for a type that is not known.
 CUREADY_API int bits(DataType type) noexcept;
 /// "float32", "bfloat16", "int4", …
 CUREADY_API std::string name(DataType type);
 
-/// A shape: at most 8 extents of 64 bits, held inline. -1 is an extent that is not known yet; rank -1 is an unknown rank.
+/// A shape: at most 8 extents of 64 bits, held inline. -1 is an extent that is not known yet; rank -1 is an unknown
+/// rank.
 class Dims {
  public:
   static constexpr int max_rank = 8;
@@ -54,7 +66,11 @@ class Dims {
   CUREADY_API Dims(std::initializer_list<std::int64_t> extents);
   CUREADY_API explicit Dims(Span<const std::int64_t> extents);
   /// The shape of a tensor whose rank is not known (rank() == -1).
-  static Dims unknown() noexcept { Dims d; d.rank_ = -1; return d; }
+  static Dims unknown() noexcept {
+    Dims d;
+    d.rank_ = -1;
+    return d;
+  }
 
   int rank() const noexcept { return rank_; }
   std::int64_t operator[](int i) const noexcept { return d_[static_cast<std::size_t>(i)]; }
@@ -70,7 +86,8 @@ class Dims {
 
   friend bool operator==(const Dims& a, const Dims& b) noexcept {
     if (a.rank_ != b.rank_) return false;
-    for (int i = 0; i < a.rank_; ++i) if (a[i] != b[i]) return false;
+    for (int i = 0; i < a.rank_; ++i)
+      if (a[i] != b[i]) return false;
     return true;
   }
   friend bool operator!=(const Dims& a, const Dims& b) noexcept { return !(a == b); }
@@ -87,8 +104,19 @@ enum class TensorMode : std::int32_t { none = 0, input = 1, output = 2 };
 enum class TensorLocation : std::int32_t { device = 0, host = 1 };
 /// Memory layouts, with TensorRT's numbers.
 enum class TensorFormat : std::int32_t {
-  linear = 0, chw2 = 1, hwc8 = 2, chw4 = 3, chw16 = 4, chw32 = 5, dhwc8 = 6, cdhw32 = 7, hwc = 8,
-  dla_linear = 9, dla_hwc4 = 10, hwc16 = 11, dhwc = 12,
+  linear = 0,
+  chw2 = 1,
+  hwc8 = 2,
+  chw4 = 3,
+  chw16 = 4,
+  chw32 = 5,
+  dhwc8 = 6,
+  cdhw32 = 7,
+  hwc = 8,
+  dla_linear = 9,
+  dla_hwc4 = 10,
+  hwc16 = 11,
+  dhwc = 12,
 };
 CUREADY_API std::string name(TensorFormat format);
 
@@ -117,7 +145,8 @@ struct TensorInfo {
   std::string alias_of;            ///< the input whose memory this output shares (TensorRT 10.15+), or empty
   std::vector<ProfileBounds> profiles;  ///< one for each optimization profile (inputs only)
 
-  /// Bytes that a buffer needs for `shape`, vector padding and sub-byte types included. At least 0; throws ShapeError when dynamic.
+  /// Bytes that a buffer needs for `shape`, vector padding and sub-byte types included. At least 0; throws ShapeError
+  /// when dynamic.
   CUREADY_API std::size_t bytes_for(const Dims& shape) const;
   /// True when memory in C order is what the engine reads: no vectorised or channel-last layout.
   bool is_linear() const noexcept { return format == TensorFormat::linear; }
@@ -141,13 +170,14 @@ struct TensorView {
   DataType dtype = DataType::float32;
   Dims shape;
   TensorLocation location = TensorLocation::device;
-  int device = -1;          ///< ordinal of the GPU that owns it; -1: not known, not checked
-  std::size_t nbytes = 0;   ///< bytes that may be touched; 0: exactly what dtype and shape need in C order
+  int device = -1;         ///< ordinal of the GPU that owns it; -1: not known, not checked
+  std::size_t nbytes = 0;  ///< bytes that may be touched; 0: exactly what dtype and shape need in C order
 };
 
 /// A CUDA stream as the driver hands it out (CUstream, cudaStream_t). A view: the stream stays the caller's.
 struct StreamRef {
-  void* handle = nullptr;  ///< null and 1 are the legacy default stream, 2 the per-thread one: see ExecutionContext::enqueue
+  void* handle =
+      nullptr;  ///< null and 1 are the legacy default stream, 2 the per-thread one: see ExecutionContext::enqueue
   constexpr StreamRef() noexcept = default;
   constexpr explicit StreamRef(void* h) noexcept : handle(h) {}
   /// True for the legacy default stream, on which TensorRT adds device-wide synchronisation.

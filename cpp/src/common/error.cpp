@@ -24,47 +24,74 @@ std::string describe(const ErrorDetail& d) {
 
 const char* name(ErrorCode code) noexcept {
   switch (code) {
-    case ErrorCode::ok: return "ok";
-    case ErrorCode::internal: return "internal";
-    case ErrorCode::invalid_argument: return "invalid_argument";
-    case ErrorCode::library_not_found: return "library_not_found";
-    case ErrorCode::unsupported_library: return "unsupported_library";
-    case ErrorCode::plan_invalid: return "plan_invalid";
-    case ErrorCode::engine_version: return "engine_version";
-    case ErrorCode::engine_platform: return "engine_platform";
-    case ErrorCode::plugin_not_found: return "plugin_not_found";
-    case ErrorCode::shape: return "shape";
-    case ErrorCode::dtype: return "dtype";
-    case ErrorCode::binding: return "binding";
-    case ErrorCode::out_of_memory: return "out_of_memory";
-    case ErrorCode::context_busy: return "context_busy";
-    case ErrorCode::cuda: return "cuda";
-    case ErrorCode::capture: return "capture";
-    case ErrorCode::device_mismatch: return "device_mismatch";
-    case ErrorCode::cuda_context: return "cuda_context";
-    case ErrorCode::driver_not_found: return "driver_not_found";
-    case ErrorCode::not_refitted: return "not_refitted";
-    case ErrorCode::unsupported_feature: return "unsupported_feature";
-    case ErrorCode::tensorrt: return "tensorrt";
-    case ErrorCode::cancelled: return "cancelled";
+    case ErrorCode::ok:
+      return "ok";
+    case ErrorCode::internal:
+      return "internal";
+    case ErrorCode::invalid_argument:
+      return "invalid_argument";
+    case ErrorCode::library_not_found:
+      return "library_not_found";
+    case ErrorCode::unsupported_library:
+      return "unsupported_library";
+    case ErrorCode::plan_invalid:
+      return "plan_invalid";
+    case ErrorCode::engine_version:
+      return "engine_version";
+    case ErrorCode::engine_platform:
+      return "engine_platform";
+    case ErrorCode::plugin_not_found:
+      return "plugin_not_found";
+    case ErrorCode::shape:
+      return "shape";
+    case ErrorCode::dtype:
+      return "dtype";
+    case ErrorCode::binding:
+      return "binding";
+    case ErrorCode::out_of_memory:
+      return "out_of_memory";
+    case ErrorCode::context_busy:
+      return "context_busy";
+    case ErrorCode::cuda:
+      return "cuda";
+    case ErrorCode::capture:
+      return "capture";
+    case ErrorCode::device_mismatch:
+      return "device_mismatch";
+    case ErrorCode::cuda_context:
+      return "cuda_context";
+    case ErrorCode::driver_not_found:
+      return "driver_not_found";
+    case ErrorCode::not_refitted:
+      return "not_refitted";
+    case ErrorCode::unsupported_feature:
+      return "unsupported_feature";
+    case ErrorCode::tensorrt:
+      return "tensorrt";
+    case ErrorCode::cancelled:
+      return "cancelled";
   }
   return "unknown";
 }
 
 Error::Error(ErrorCode code, ErrorDetail detail)
-    : std::runtime_error(describe(detail)), code_(code), detail_(std::make_shared<const ErrorDetail>(std::move(detail))) {}
+    : std::runtime_error(describe(detail)),
+      code_(code),
+      detail_(std::make_shared<const ErrorDetail>(std::move(detail))) {}
 
 LibraryNotFound::LibraryNotFound(ErrorDetail detail, std::vector<std::string> searched)
     : Error(ErrorCode::library_not_found, std::move(detail)),
       searched_(std::make_shared<const std::vector<std::string>>(std::move(searched))) {}
 
 DriverNotFound::DriverNotFound(ErrorDetail detail, std::string step)
-    : Error(ErrorCode::driver_not_found, std::move(detail)), step_(std::make_shared<const std::string>(std::move(step))) {}
+    : Error(ErrorCode::driver_not_found, std::move(detail)),
+      step_(std::make_shared<const std::string>(std::move(step))) {}
 
 EngineVersionError::EngineVersionError(ErrorDetail detail, Version plan, Version runtime)
     : Error(ErrorCode::engine_version, std::move(detail)), plan_(plan), runtime_(runtime) {}
 
-PluginNotFound::PluginNotFound(ErrorDetail detail, std::string plugin, std::string version, std::string plugin_namespace)
+PluginNotFound::PluginNotFound(ErrorDetail detail, std::string plugin, std::string version,
+                               std::string plugin_namespace)
     : Error(ErrorCode::plugin_not_found, std::move(detail)),
       names_(std::make_shared<const std::vector<std::string>>(
           std::vector<std::string>{std::move(plugin), std::move(version), std::move(plugin_namespace)})) {}
@@ -112,7 +139,7 @@ Status Status::current() noexcept {
     status.error_ = &error;  // lives inside exception_: a rethrown exception is the same object (Itanium C++ ABI)
   } catch (const std::exception& other) {
     try {
-      throw Error(ErrorCode::internal, {"cuready", other.what(), "", {}, {}});
+      throw Error(ErrorCode::internal, {"cuready", other.what()});
     } catch (const Error& error) {
       status.exception_ = std::current_exception();
       status.error_ = &error;

@@ -14,9 +14,18 @@ struct TypeFacts {
   int bits;
 };
 // Indexed by TensorRT's DataType numbers.
-constexpr std::array<TypeFacts, 12> type_facts{{{"float32", 32}, {"float16", 16}, {"int8", 8}, {"int32", 32},
-                                                {"bool", 8}, {"uint8", 8}, {"float8_e4m3", 8}, {"bfloat16", 16},
-                                                {"int64", 64}, {"int4", 4}, {"float4_e2m1", 4}, {"float8_e8m0", 8}}};
+constexpr std::array<TypeFacts, 12> type_facts{{{"float32", 32},
+                                                {"float16", 16},
+                                                {"int8", 8},
+                                                {"int32", 32},
+                                                {"bool", 8},
+                                                {"uint8", 8},
+                                                {"float8_e4m3", 8},
+                                                {"bfloat16", 16},
+                                                {"int64", 64},
+                                                {"int4", 4},
+                                                {"float4_e2m1", 4},
+                                                {"float8_e8m0", 8}}};
 
 constexpr std::array<const char*, 13> format_names{{"linear", "chw2", "hwc8", "chw4", "chw16", "chw32", "dhwc8",
                                                     "cdhw32", "hwc", "dla_linear", "dla_hwc4", "hwc16", "dhwc"}};
@@ -41,11 +50,13 @@ std::string name(TensorFormat format) {
   return "unknown(" + std::to_string(i) + ")";
 }
 
-Dims::Dims(std::initializer_list<std::int64_t> extents) : Dims(Span<const std::int64_t>(extents.begin(), extents.size())) {}
+Dims::Dims(std::initializer_list<std::int64_t> extents)
+    : Dims(Span<const std::int64_t>(extents.begin(), extents.size())) {}
 
 Dims::Dims(Span<const std::int64_t> extents) {
   if (extents.size() > static_cast<std::size_t>(max_rank)) {
-    throw ShapeError({"Dims", "a shape of " + std::to_string(extents.size()) + " dimensions", "TensorRT takes at most 8", {}, {}});
+    throw ShapeError(
+        {"Dims", "a shape of " + std::to_string(extents.size()) + " dimensions", "TensorRT takes at most 8"});
   }
   std::copy(extents.begin(), extents.end(), d_.begin());
   rank_ = static_cast<int>(extents.size());
@@ -80,9 +91,11 @@ std::size_t linear_bytes(DataType type, const Dims& shape) {
   const int width = bits(type);
   std::int64_t total_bits = 0;
   if (volume < 0 || __builtin_mul_overflow(volume, static_cast<std::int64_t>(width), &total_bits)) {
-    throw ShapeError({"size of a tensor", "the shape " + shape.str() + " has no size: it is dynamic or too large", "set every dimension", {}, {}});
+    throw ShapeError({"size of a tensor", "the shape " + shape.str() + " has no size: it is dynamic or too large",
+                      "set every dimension"});
   }
-  if (width == 0) throw DtypeError({"size of a tensor", "the element type " + name(type) + " is not known", "use a newer cuready", {}, {}});
+  if (width == 0)
+    throw DtypeError({"size of a tensor", "the element type " + name(type) + " is not known", "use a newer cuready"});
   return static_cast<std::size_t>(total_bits / 8 + (total_bits % 8 != 0 ? 1 : 0));
 }
 

@@ -12,7 +12,8 @@ namespace cuda {
 PrimaryContext::PrimaryContext(const Table& table, int ordinal, CUdevice device, CUcontext handle)
     : table_(table), ordinal_(ordinal), device_(device), handle_(handle) {
   int pools = 0;
-  memory_pools_ = table.has_memory_pools() && table.cuDeviceGetAttribute(&pools, attribute_memory_pools, device) == success && pools != 0;
+  memory_pools_ = table.has_memory_pools() &&
+                  table.cuDeviceGetAttribute(&pools, attribute_memory_pools, device) == success && pools != 0;
 }
 
 PrimaryContext::~PrimaryContext() {
@@ -54,8 +55,9 @@ std::shared_ptr<PrimaryContext> PrimaryContext::retain(int ordinal) {
   int count = 0;
   check(t.cuDeviceGetCount(&count), "cuDeviceGetCount", "open a device");
   if (ordinal < 0 || ordinal >= count) {
-    throw InvalidArgument({"open a device", "there is no GPU " + std::to_string(ordinal) + ": " + std::to_string(count) + " are visible",
-                           "device numbers start at 0; CUDA_VISIBLE_DEVICES decides which are visible", {}, {}});
+    throw InvalidArgument({"open a device",
+                           "there is no GPU " + std::to_string(ordinal) + ": " + std::to_string(count) + " are visible",
+                           "device numbers start at 0; CUDA_VISIBLE_DEVICES decides which are visible"});
   }
   const std::lock_guard<std::mutex> lock(mutex);
   std::weak_ptr<PrimaryContext>& slot = known[ordinal];

@@ -67,7 +67,9 @@ class CurrentGuard {
 /// The same for code that can throw.
 class ThrowingGuard : public CurrentGuard {
  public:
-  explicit ThrowingGuard(const PrimaryContext& wanted) : CurrentGuard(wanted) { check(result(), "cuCtxSetCurrent", "make the device current"); }
+  explicit ThrowingGuard(const PrimaryContext& wanted) : CurrentGuard(wanted) {
+    check(result(), "cuCtxSetCurrent", "make the device current");
+  }
 };
 
 }  // namespace cuready::cuda

@@ -12,11 +12,15 @@ struct Hint {
 };
 // Codes and meanings: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html (CUresult).
 constexpr std::array<Hint, 18> hints{{
-    {2, "use a smaller shape or profile, fewer contexts, a shared workspace, or free memory of other processes on this GPU"},
+    {2,
+     "use a smaller shape or profile, fewer contexts, a shared workspace, or free memory of other processes on this "
+     "GPU"},
     {3, "the driver was not initialised: run `cuready doctor`"},
     {34, "this is the stub library of the CUDA toolkit, not the driver: take its folder out of LD_LIBRARY_PATH"},
     {46, "another process holds the device in exclusive mode, or it is out of order: look at nvidia-smi"},
-    {100, "no GPU is visible: look at CUDA_VISIBLE_DEVICES, /dev/nvidia* and, in a container, at --gpus; run `cuready doctor`"},
+    {100,
+     "no GPU is visible: look at CUDA_VISIBLE_DEVICES, /dev/nvidia* and, in a container, at --gpus; run `cuready "
+     "doctor`"},
     {101, "there is no device of that number: see CUDA_VISIBLE_DEVICES"},
     {201, "no valid CUDA context: another library may have destroyed it; use the primary context only"},
     {209, "the code was not built for this GPU"},
@@ -59,9 +63,11 @@ void raise(CUresult code, const char* call, const std::string& operation, std::s
   ErrorDetail detail{operation, "a CUDA driver call failed", hint_for(code), {}, describe(code, call)};
   if (code == error_out_of_memory) {
     std::size_t free = 0, total = 0;
-    if (const Table* t = driver_if_loaded(); t != nullptr && t->cuMemGetInfo(&free, &total) != success) free = total = 0;
+    if (const Table* t = driver_if_loaded(); t != nullptr && t->cuMemGetInfo(&free, &total) != success)
+      free = total = 0;
     detail.message = requested != 0 ? "no memory for " + std::to_string(requested) + " bytes" : "out of memory";
-    if (total != 0) detail.message += " (" + std::to_string(free) + " of " + std::to_string(total) + " bytes of GPU memory are free)";
+    if (total != 0)
+      detail.message += " (" + std::to_string(free) + " of " + std::to_string(total) + " bytes of GPU memory are free)";
     throw OutOfMemory(std::move(detail), requested, free, total);
   }
   if (code == error_invalid_context || code == error_context_is_destroyed) {

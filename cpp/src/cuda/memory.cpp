@@ -20,8 +20,8 @@ CUdeviceptr address(const void* pointer) noexcept { return reinterpret_cast<std:
 
 void check_range(std::size_t offset, std::size_t nbytes, std::size_t capacity, const char* operation) {
   if (offset > capacity || nbytes > capacity - offset) {
-    throw InvalidArgument({operation, std::to_string(nbytes) + " bytes at offset " + std::to_string(offset) + " of a buffer of " + std::to_string(capacity),
-                           "", {}, {}});
+    throw InvalidArgument({operation, std::to_string(nbytes) + " bytes at offset " + std::to_string(offset) +
+                                          " of a buffer of " + std::to_string(capacity)});
   }
 }
 
@@ -29,7 +29,8 @@ void check_range(std::size_t offset, std::size_t nbytes, std::size_t capacity, c
 
 struct DeviceBuffer::Impl {
   Device device;
-  std::shared_ptr<Stream> stream;  // set when the memory was allocated in a stream's order: it is freed in that order too
+  std::shared_ptr<Stream>
+      stream;  // set when the memory was allocated in a stream's order: it is freed in that order too
   CUdeviceptr data = 0;
   std::size_t nbytes = 0;
   bool owned = false;
@@ -47,7 +48,8 @@ struct DeviceBuffer::Impl {
   }
 };
 
-DeviceBuffer::DeviceBuffer(const Device& device, std::size_t nbytes) : impl_(new Impl{device, {}, 0, nbytes, false, {}}) {
+DeviceBuffer::DeviceBuffer(const Device& device, std::size_t nbytes)
+    : impl_(new Impl{device, {}, 0, nbytes, false, {}}) {
   const ThrowingGuard guard(*device.primary());
   const std::size_t size = nbytes != 0 ? nbytes : 1;  // an empty tensor still needs an address that TensorRT accepts
   check(device.primary()->table().cuMemAlloc(&impl_->data, size), "cuMemAlloc_v2", "allocate device memory", size);
@@ -60,7 +62,8 @@ DeviceBuffer::DeviceBuffer(const std::shared_ptr<Stream>& stream, std::size_t nb
   const ThrowingGuard guard(primary);
   const std::size_t size = nbytes != 0 ? nbytes : 1;
   if (primary.memory_pools()) {
-    check(primary.table().cuMemAllocAsync(&impl_->data, size, stream->handle()), "cuMemAllocAsync", "allocate device memory", size);
+    check(primary.table().cuMemAllocAsync(&impl_->data, size, stream->handle()), "cuMemAllocAsync",
+          "allocate device memory", size);
     impl_->stream = stream;
   } else {
     check(primary.table().cuMemAlloc(&impl_->data, size), "cuMemAlloc_v2", "allocate device memory", size);
@@ -71,8 +74,10 @@ DeviceBuffer::DeviceBuffer(const std::shared_ptr<Stream>& stream, std::size_t nb
 DeviceBuffer::DeviceBuffer(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
 DeviceBuffer::~DeviceBuffer() = default;
 
-std::shared_ptr<DeviceBuffer> DeviceBuffer::from_external(const Device& device, void* data, std::size_t nbytes, std::shared_ptr<void> owner) {
-  return std::shared_ptr<DeviceBuffer>(new DeviceBuffer(std::unique_ptr<Impl>(new Impl{device, {}, address(data), nbytes, false, std::move(owner)})));
+std::shared_ptr<DeviceBuffer> DeviceBuffer::from_external(const Device& device, void* data, std::size_t nbytes,
+                                                          std::shared_ptr<void> owner) {
+  return std::shared_ptr<DeviceBuffer>(
+      new DeviceBuffer(std::unique_ptr<Impl>(new Impl{device, {}, address(data), nbytes, false, std::move(owner)})));
 }
 
 void* DeviceBuffer::data() const noexcept { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(impl_->data)); }
@@ -97,7 +102,8 @@ void DeviceBuffer::copy_from_device(const void* device, std::size_t nbytes, Stre
 void DeviceBuffer::fill(unsigned char value, StreamRef stream) {
   if (impl_->nbytes == 0) return;
   const ThrowingGuard guard(*impl_->device.primary());
-  check(impl_->device.primary()->table().cuMemsetD8Async(impl_->data, value, impl_->nbytes, stream.handle), "cuMemsetD8Async", "fill a device buffer");
+  check(impl_->device.primary()->table().cuMemsetD8Async(impl_->data, value, impl_->nbytes, stream.handle),
+        "cuMemsetD8Async", "fill a device buffer");
 }
 
 struct PinnedBuffer::Impl {
@@ -116,7 +122,8 @@ PinnedBuffer::PinnedBuffer(const Device& device, std::size_t nbytes) : impl_(new
   constexpr unsigned portable = 1;  // CU_MEMHOSTALLOC_PORTABLE: pinned for every context
   const ThrowingGuard guard(*device.primary());
   const std::size_t size = nbytes != 0 ? nbytes : 1;
-  check(device.primary()->table().cuMemHostAlloc(&impl_->data, size, portable), "cuMemHostAlloc", "allocate pinned host memory", size);
+  check(device.primary()->table().cuMemHostAlloc(&impl_->data, size, portable), "cuMemHostAlloc",
+        "allocate pinned host memory", size);
 }
 
 PinnedBuffer::~PinnedBuffer() = default;
@@ -135,8 +142,11 @@ struct StagingRing::Impl {
   std::size_t next = 0, current = 0;
 };
 
-StagingRing::StagingRing(const Device& device, int depth, std::size_t initial_bytes) : impl_(new Impl{device, {}, 0, 0}) {
-  if (depth < 1) throw InvalidArgument({"create a staging ring", "a depth of " + std::to_string(depth), "at least 1 slot is needed", {}, {}});
+StagingRing::StagingRing(const Device& device, int depth, std::size_t initial_bytes)
+    : impl_(new Impl{device, {}, 0, 0}) {
+  if (depth < 1)
+    throw InvalidArgument(
+        {"create a staging ring", "a depth of " + std::to_string(depth), "at least 1 slot is needed"});
   impl_->slots.resize(static_cast<std::size_t>(depth));
   for (Impl::Slot& slot : impl_->slots) {
     slot.used = std::make_unique<Event>(device);
@@ -189,7 +199,8 @@ void StagingRing::upload(void* device, const void* host, std::size_t nbytes, Str
 void copy_async(const Device& device, void* destination, const void* source, std::size_t nbytes, StreamRef stream) {
   if (nbytes == 0) return;
   const ThrowingGuard guard(*device.primary());
-  check(device.primary()->table().cuMemcpyAsync(address(destination), address(source), nbytes, stream.handle), "cuMemcpyAsync", "copy");
+  check(device.primary()->table().cuMemcpyAsync(address(destination), address(source), nbytes, stream.handle),
+        "cuMemcpyAsync", "copy");
 }
 
 PointerInfo pointer_info(const void* pointer) {
@@ -201,7 +212,8 @@ PointerInfo pointer_info(const void* pointer) {
   // The driver answers "invalid value" for memory that it has never heard of: that is pageable host memory.
   if (t.cuPointerGetAttribute(&type, memory_type, address(pointer)) != cuda::success || type == 0) return info;
   unsigned managed = 0;
-  if (t.cuPointerGetAttribute(&managed, is_managed, address(pointer)) == cuda::success) info.managed = (managed & 0xff) != 0;
+  if (t.cuPointerGetAttribute(&managed, is_managed, address(pointer)) == cuda::success)
+    info.managed = (managed & 0xff) != 0;
   if (type == 1 && !info.managed) {
     info.pinned = true;
     return info;

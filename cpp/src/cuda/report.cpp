@@ -57,7 +57,8 @@ DeviceReport describe_device(const Table& t, int ordinal) {
     report.uuid = uuid_text(uuid);
   }
   std::array<char, 64> bus{};
-  if (t.cuDeviceGetPCIBusId != nullptr && t.cuDeviceGetPCIBusId(bus.data(), static_cast<int>(bus.size()) - 1, device) == success) {
+  if (t.cuDeviceGetPCIBusId != nullptr &&
+      t.cuDeviceGetPCIBusId(bus.data(), static_cast<int>(bus.size()) - 1, device) == success) {
     report.pci_bus_id = bus.data();
   }
   return report;

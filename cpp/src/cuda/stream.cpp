@@ -25,7 +25,8 @@ struct Stream::Impl {
 
 Stream::Stream(const Device& device, int priority, bool non_blocking) : impl_(new Impl{device, nullptr, false, {}}) {
   const ThrowingGuard guard(*device.primary());
-  check(device.primary()->table().cuStreamCreateWithPriority(&impl_->handle, non_blocking ? cuda::stream_non_blocking : 0, priority),
+  check(device.primary()->table().cuStreamCreateWithPriority(&impl_->handle,
+                                                             non_blocking ? cuda::stream_non_blocking : 0, priority),
         "cuStreamCreateWithPriority", "create a stream");
   impl_->owned = true;
 }
@@ -42,7 +43,8 @@ const Device& Stream::device() const noexcept { return impl_->device; }
 
 void Stream::wait(const Event& event) {
   const ThrowingGuard guard(*impl_->device.primary());
-  check(impl_->device.primary()->table().cuStreamWaitEvent(impl_->handle, event.handle(), 0), "cuStreamWaitEvent", "wait for an event");
+  check(impl_->device.primary()->table().cuStreamWaitEvent(impl_->handle, event.handle(), 0), "cuStreamWaitEvent",
+        "wait for an event");
 }
 
 void Stream::wait(StreamRef other) { stream_wait(impl_->device, ref(), other); }
@@ -79,7 +81,8 @@ const Device& Event::device() const noexcept { return impl_->device; }
 
 void Event::record(StreamRef stream) {
   const ThrowingGuard guard(*impl_->device.primary());
-  check(impl_->device.primary()->table().cuEventRecord(impl_->handle, stream.handle), "cuEventRecord", "record an event");
+  check(impl_->device.primary()->table().cuEventRecord(impl_->handle, stream.handle), "cuEventRecord",
+        "record an event");
 }
 
 void Event::synchronize() {
@@ -98,8 +101,8 @@ bool Event::done() {
 float Event::milliseconds_since(const Event& start) const {
   const ThrowingGuard guard(*impl_->device.primary());
   float milliseconds = 0;
-  check(impl_->device.primary()->table().cuEventElapsedTime(&milliseconds, start.handle(), impl_->handle), "cuEventElapsedTime",
-        "measure between events");
+  check(impl_->device.primary()->table().cuEventElapsedTime(&milliseconds, start.handle(), impl_->handle),
+        "cuEventElapsedTime", "measure between events");
   return milliseconds;
 }
 

@@ -53,7 +53,8 @@ class Resolver {
 
 std::string loaded_path(void* handle, const std::string& asked) {
   link_map* map = nullptr;
-  if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 && map != nullptr && map->l_name != nullptr && *map->l_name != '\0') return map->l_name;
+  if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 && map != nullptr && map->l_name != nullptr && *map->l_name != '\0')
+    return map->l_name;
   return asked;
 }
 
@@ -77,7 +78,8 @@ Table load_table(const std::string& path) {
   if (handle == nullptr) {
     const char* reason = dlerror();
     fail("open", name + " can not be opened: " + (reason != nullptr ? reason : "no reason given"),
-         t.found_by == "loader" ? "install the NVIDIA driver, or in a container pass the GPU through (docker run --gpus all); CUREADY_LIBCUDA names another file"
+         t.found_by == "loader" ? "install the NVIDIA driver, or in a container pass the GPU through (docker run "
+                                  "--gpus all); CUREADY_LIBCUDA names another file"
                                 : "correct the path, or leave it out to use libcuda.so.1 of the driver");
   }
   t.library = loaded_path(handle, name);
@@ -85,14 +87,15 @@ Table load_table(const std::string& path) {
   const Resolver resolver(handle);
   t.uses_get_proc_address = resolver.present();
   const char* missing = nullptr;
-#define X(fn, symbol, version, need, ...)                                                                   \
-  t.fn = reinterpret_cast<std::add_pointer_t<__VA_ARGS__>>(resolver.find(#fn, symbol, version));            \
-  if (t.fn == nullptr && Need::need == Need::report && missing == nullptr) missing = symbol;                \
+#define X(fn, symbol, version, need, ...)                                                        \
+  t.fn = reinterpret_cast<std::add_pointer_t<__VA_ARGS__>>(resolver.find(#fn, symbol, version)); \
+  if (t.fn == nullptr && Need::need == Need::report && missing == nullptr) missing = symbol;     \
   if (t.fn == nullptr && Need::need == Need::run && t.missing_run.empty()) t.missing_run = symbol;
   CUREADY_DRIVER_FUNCTIONS(X)
 #undef X
   if (missing != nullptr) {
-    fail("symbol", t.library + " lacks the function " + missing, "this is no CUDA driver library, or one older than CUDA 6; update the NVIDIA driver");
+    fail("symbol", t.library + " lacks the function " + missing,
+         "this is no CUDA driver library, or one older than CUDA 6; update the NVIDIA driver");
   }
   if (CUresult r = t.cuInit(0); r != success) {
     CudaStatus status = describe(t, r, "cuInit");
@@ -117,7 +120,8 @@ const Table& driver() {
   if (const Table* table = driver_if_loaded(); table != nullptr) return *table;
   Table loaded = load_table({});
   if (!loaded.missing_run.empty()) {
-    fail("symbol", loaded.library + " lacks the function " + loaded.missing_run, "update the NVIDIA driver (CUDA 11.0 or newer is needed)");
+    fail("symbol", loaded.library + " lacks the function " + loaded.missing_run,
+         "update the NVIDIA driver (CUDA 11.0 or newer is needed)");
   }
   // Never freed: buffers and streams that outlive static destruction still need it.
   const Table* table = new Table(std::move(loaded));

@@ -124,7 +124,8 @@ class Runner {
         continue;
       }
       const std::size_t nbytes = tensor.bytes_for(shape);
-      Copy copy{i, std::make_unique<PinnedBuffer>(engine_->device(), nbytes), std::make_unique<DeviceBuffer>(engine_->device(), nbytes)};
+      Copy copy{i, std::make_unique<PinnedBuffer>(engine_->device(), nbytes),
+                std::make_unique<DeviceBuffer>(engine_->device(), nbytes)};
       std::memset(copy.host->data(), 0, nbytes);  // every bit pattern of a zero is a number in every type
       copy.device->copy_from_host(copy.host->data(), nbytes, stream_);
       context_->set_address(i, copy.device->data(), copy.device->nbytes());
@@ -155,7 +156,8 @@ class Runner {
     if (options_.transfers) {
       for (Copy& copy : outputs_) {
         const OutputView view = context_->output(copy.tensor);
-        if (view.nbytes > copy.host->nbytes()) copy.host = std::make_unique<PinnedBuffer>(engine_->device(), view.nbytes);
+        if (view.nbytes > copy.host->nbytes())
+          copy.host = std::make_unique<PinnedBuffer>(engine_->device(), view.nbytes);
         copy_async(engine_->device(), copy.host->data(), view.data, view.nbytes, stream_);
       }
     }
@@ -218,23 +220,28 @@ void diagnose(BenchmarkReport& report) {
     const char* advice;
   };
   const std::array<Stage, 4> stages{{
-      {"gpu", report.gpu.mean, "the GPU is the limit: a smaller precision, another batch size or a newer build may help"},
-      {"enqueue", report.enqueue.mean, "the host submits more slowly than the GPU computes: use CUDA graphs, a larger batch, or more streams"},
-      {"h2d", report.h2d.mean, "copies to the device are the limit: keep inputs on the GPU, or make them smaller (fp16, uint8)"},
+      {"gpu", report.gpu.mean,
+       "the GPU is the limit: a smaller precision, another batch size or a newer build may help"},
+      {"enqueue", report.enqueue.mean,
+       "the host submits more slowly than the GPU computes: use CUDA graphs, a larger batch, or more streams"},
+      {"h2d", report.h2d.mean,
+       "copies to the device are the limit: keep inputs on the GPU, or make them smaller (fp16, uint8)"},
       {"d2h", report.d2h.mean, "copies from the device are the limit: keep outputs on the GPU, or reduce them there"},
   }};
-  const auto worst = std::max_element(stages.begin(), stages.end(), [](const Stage& a, const Stage& b) { return a.mean < b.mean; });
+  const auto worst =
+      std::max_element(stages.begin(), stages.end(), [](const Stage& a, const Stage& b) { return a.mean < b.mean; });
   report.bound_by = worst->name;
   report.diagnosis = worst->advice;
 }
 
 void check(const std::shared_ptr<Engine>& engine, const BenchmarkOptions& options) {
-  if (!engine) throw InvalidArgument({"benchmark", "no engine", "", {}, {}});
+  if (!engine) throw InvalidArgument({"benchmark", "no engine"});
   if (options.streams < 1 || options.seconds < 0 || options.warmup_seconds < 0 || options.min_iterations < 1) {
-    throw InvalidArgument({"benchmark", "streams and iterations must be at least 1, times at least 0", "", {}, {}});
+    throw InvalidArgument({"benchmark", "streams and iterations must be at least 1, times at least 0"});
   }
   if (options.profile < 0 || options.profile >= std::max(engine->profile_count(), 1)) {
-    throw InvalidArgument({"benchmark", "there is no profile " + std::to_string(options.profile), "the engine has " + std::to_string(engine->profile_count()), {}, {}});
+    throw InvalidArgument({"benchmark", "there is no profile " + std::to_string(options.profile),
+                           "the engine has " + std::to_string(engine->profile_count())});
   }
   for (const auto& [tensor, shape] : options.shapes) static_cast<void>(engine->index(tensor));
   for (const auto& [tensor, values] : options.shape_values) static_cast<void>(engine->index(tensor));
@@ -246,7 +253,9 @@ BenchmarkReport benchmark(const std::shared_ptr<Engine>& engine, const Benchmark
   check(engine, options);
   std::vector<std::unique_ptr<Runner>> runners;
   for (int i = 0; i < options.streams; ++i) runners.push_back(std::make_unique<Runner>(engine, options));
-  const auto seconds = [](double s) { return std::chrono::duration_cast<clock::duration>(std::chrono::duration<double>(s)); };
+  const auto seconds = [](double s) {
+    return std::chrono::duration_cast<clock::duration>(std::chrono::duration<double>(s));
+  };
 
   constexpr std::int64_t warm_runs = 4;  // a graph needs a plain run, a warm-up of its own context, and a capture
   const clock::time_point warm_end = clock::now() + seconds(options.warmup_seconds);
@@ -255,14 +264,16 @@ BenchmarkReport benchmark(const std::shared_ptr<Engine>& engine, const Benchmark
   std::vector<Samples> samples(runners.size());
   const std::int64_t least = (options.min_iterations + options.streams - 1) / options.streams;
   const clock::time_point begin = clock::now();
-  on_all(runners, [&](Runner& runner, std::size_t i) { runner.loop(begin + seconds(options.seconds), least, &samples[i]); });
+  on_all(runners,
+         [&](Runner& runner, std::size_t i) { runner.loop(begin + seconds(options.seconds), least, &samples[i]); });
 
   BenchmarkReport report;
   report.seconds = milliseconds(clock::now() - begin) / 1000.0;
   Samples all;
   for (const Samples& part : samples) {
-    for (const auto& [from, to] : {std::pair{&part.enqueue, &all.enqueue}, std::pair{&part.h2d, &all.h2d}, std::pair{&part.gpu, &all.gpu},
-                                   std::pair{&part.d2h, &all.d2h}, std::pair{&part.latency, &all.latency}}) {
+    for (const auto& [from, to] :
+         {std::pair{&part.enqueue, &all.enqueue}, std::pair{&part.h2d, &all.h2d}, std::pair{&part.gpu, &all.gpu},
+          std::pair{&part.d2h, &all.d2h}, std::pair{&part.latency, &all.latency}}) {
       to->insert(to->end(), from->begin(), from->end());
     }
   }

@@ -9,8 +9,8 @@ namespace cuready {
 
 ExecutionContext::Impl::Impl(std::shared_ptr<Engine> owner) : engine(std::move(owner)), e(*engine->impl_) {}
 
-// Deleting a TensorRT context under a run in flight is undefined, and the stream of that run may be gone by now (any order of
-// destruction is allowed): only the device as a whole can be waited for. No run in flight, no wait.
+// Deleting a TensorRT context under a run in flight is undefined, and the stream of that run may be gone by now (any
+// order of destruction is allowed): only the device as a whole can be waited for. No run in flight, no wait.
 ExecutionContext::Impl::~Impl() {
   if (primary == nullptr) return;
   const cuda::CurrentGuard current(*primary);
@@ -26,7 +26,8 @@ ExecutionContext::Impl::~Impl() {
 
 const TensorInfo& ExecutionContext::Impl::info(int tensor) const {
   if (tensor < 0 || static_cast<std::size_t>(tensor) >= e.tensors.size()) {
-    throw BindingError({"find a tensor", "there is no tensor number " + std::to_string(tensor), "the engine has " + std::to_string(e.tensors.size()), {}, {}});
+    throw BindingError({"find a tensor", "there is no tensor number " + std::to_string(tensor),
+                        "the engine has " + std::to_string(e.tensors.size())});
   }
   return e.tensors[static_cast<std::size_t>(tensor)];
 }
@@ -39,12 +40,13 @@ std::shared_ptr<ExecutionContext> Engine::create_context() { return create_conte
 
 std::shared_ptr<ExecutionContext> Engine::create_context(const ContextOptions& options) {
   if (impl_->needs_refit) {
-    throw NotRefitted({"create an execution context", "the weights of this plan were stripped when it was built: it would compute wrong numbers",
-                       "supply them with refit(); missing_weights() lists them", {}, {}});
+    throw NotRefitted({"create an execution context",
+                       "the weights of this plan were stripped when it was built: it would compute wrong numbers",
+                       "supply them with refit(); missing_weights() lists them"});
   }
   if (options.profile < -1 || options.profile >= std::max(impl_->profiles, 1)) {
     throw InvalidArgument({"create an execution context", "there is no profile " + std::to_string(options.profile),
-                           "the engine has " + std::to_string(impl_->profiles), {}, {}});
+                           "the engine has " + std::to_string(impl_->profiles)});
   }
   const cuda::ThrowingGuard current(*impl_->device().primary());
   auto made = std::make_unique<ExecutionContext::Impl>(shared_from_this());
@@ -59,11 +61,14 @@ std::shared_ptr<ExecutionContext> Engine::create_context(const ContextOptions& o
   made->dynamic.resize(impl_->tensors.size());
   if (!impl_->profile_holders.empty()) {
     const std::lock_guard<std::mutex> lock(impl_->mutex);
-    const bool any_free = std::find(impl_->profile_holders.begin(), impl_->profile_holders.end(), 0) != impl_->profile_holders.end();
-    const bool wanted_free = options.profile < 0 ? any_free : impl_->profile_holders[static_cast<std::size_t>(options.profile)] == 0;
+    const bool any_free =
+        std::find(impl_->profile_holders.begin(), impl_->profile_holders.end(), 0) != impl_->profile_holders.end();
+    const bool wanted_free =
+        options.profile < 0 ? any_free : impl_->profile_holders[static_cast<std::size_t>(options.profile)] == 0;
     if (!wanted_free) {
       throw ContextBusy({"create an execution context", "the optimization profile has its one context already",
-                         "TensorRT 8 gives each profile to one context: build the plan with more profiles, load it twice, or use TensorRT 10", {}, {}});
+                         "TensorRT 8 gives each profile to one context: build the plan with more profiles, load it "
+                         "twice, or use TensorRT 10"});
     }
   }
   {
@@ -98,37 +103,46 @@ std::shared_ptr<ExecutionContext> Engine::create_context(const ContextOptions& o
 namespace {
 
 void require_input(const TensorInfo& info, const char* operation) {
-  if (info.mode != TensorMode::input) throw BindingError({operation, "\"" + info.name + "\" is an output", "only inputs are set", {}, {}});
+  if (info.mode != TensorMode::input)
+    throw BindingError({operation, "\"" + info.name + "\" is an output", "only inputs are set"});
 }
 
 /// Everything about a view that can be told without the rest of the configuration.
 void check_view(const TensorInfo& info, const TensorView& view, int device) {
   const std::string operation = "bind \"" + info.name + "\"";
   if (view.dtype != info.dtype) {
-    throw DtypeError({operation, "the array is " + name(view.dtype) + ", the tensor is " + name(info.dtype), "convert the array", {}, {}});
+    throw DtypeError(
+        {operation, "the array is " + name(view.dtype) + ", the tensor is " + name(info.dtype), "convert the array"});
   }
   if (view.location != info.location) {
     const bool want_host = info.location == TensorLocation::host;
-    throw BindingError({operation, std::string("the array is in ") + (want_host ? "device" : "host") + " memory, TensorRT reads this tensor from " +
-                                       (want_host ? "host" : "device") + " memory",
-                        want_host ? "pass a host array: these are values that shapes are computed from" : "copy it to the GPU first", {}, {}});
+    throw BindingError(
+        {operation,
+         std::string("the array is in ") + (want_host ? "device" : "host") +
+             " memory, TensorRT reads this tensor from " + (want_host ? "host" : "device") + " memory",
+         want_host ? "pass a host array: these are values that shapes are computed from" : "copy it to the GPU first"});
   }
   if (view.location == TensorLocation::device && view.device >= 0 && view.device != device) {
-    throw DeviceMismatch({operation, "the array is on GPU " + std::to_string(view.device) + ", the engine on GPU " + std::to_string(device),
-                          "copy the array, or load the engine on its GPU", {}, {}});
+    throw DeviceMismatch(
+        {operation,
+         "the array is on GPU " + std::to_string(view.device) + ", the engine on GPU " + std::to_string(device),
+         "copy the array, or load the engine on its GPU"});
   }
 }
 
-std::size_t view_bytes(const TensorView& view) { return view.nbytes != 0 ? view.nbytes : linear_bytes(view.dtype, view.shape); }
+std::size_t view_bytes(const TensorView& view) {
+  return view.nbytes != 0 ? view.nbytes : linear_bytes(view.dtype, view.shape);
+}
 
 void check_input_size(const TensorInfo& info, const TensorView& view) {
   const std::size_t needed = info.bytes_for(view.shape), has = view_bytes(view);
   if (has >= needed && (view.data != nullptr || needed == 0)) return;
-  if (view.data == nullptr) throw BindingError({"bind \"" + info.name + "\"", "the array has no memory", "", {}, {}});
+  if (view.data == nullptr) throw BindingError({"bind \"" + info.name + "\"", "the array has no memory"});
   throw BindingError({"bind \"" + info.name + "\"",
-                      "the array has " + std::to_string(has) + " bytes, the shape " + view.shape.str() + " needs " + std::to_string(needed) +
+                      "the array has " + std::to_string(has) + " bytes, the shape " + view.shape.str() + " needs " +
+                          std::to_string(needed) +
                           (info.is_linear() ? "" : " in the format " + name(info.format) + " (padded)"),
-                      info.is_linear() ? "" : "repack the array into " + name(info.format), {}, {}});
+                      info.is_linear() ? "" : "repack the array into " + name(info.format)});
 }
 
 }  // namespace
@@ -170,14 +184,17 @@ void ExecutionContext::set_shape_values(int tensor, Span<const std::int64_t> val
   const TensorInfo& info = impl_->info(tensor);
   require_input(info, "set shape values");
   if (info.location != TensorLocation::host) {
-    throw BindingError({"set shape values", "\"" + info.name + "\" is read from device memory", "bind() an array on the GPU", {}, {}});
+    throw BindingError(
+        {"set shape values", "\"" + info.name + "\" is read from device memory", "bind() an array on the GPU"});
   }
   const std::int64_t volume = impl_->tensors[static_cast<std::size_t>(tensor)].shape.volume();
   if (volume >= 0 && static_cast<std::size_t>(volume) != values.size()) {
-    throw ShapeError({"set shape values", "\"" + info.name + "\" has " + std::to_string(volume) + " values, got " + std::to_string(values.size()), "", {}, {}});
+    throw ShapeError({"set shape values", "\"" + info.name + "\" has " + std::to_string(volume) + " values, got " +
+                                              std::to_string(values.size())});
   }
   const std::vector<std::byte> bytes = encode_values(info.dtype, values);
-  if (bytes.empty() && !values.empty()) throw DtypeError({"set shape values", "\"" + info.name + "\" is " + name(info.dtype), "bind() an array", {}, {}});
+  if (bytes.empty() && !values.empty())
+    throw DtypeError({"set shape values", "\"" + info.name + "\" is " + name(info.dtype), "bind() an array"});
   impl_->set_host_values(tensor, bytes.data(), bytes.size());
 }
 
@@ -205,8 +222,9 @@ void ExecutionContext::bind_all(Span<const TensorView> inputs, Span<const Tensor
   const BusyGuard busy(c);
   const std::vector<int>&in = c.e.inputs, &out = c.e.outputs;
   if (inputs.size() != in.size() || (!outputs.empty() && outputs.size() != out.size())) {
-    throw BindingError({"bind", std::to_string(inputs.size()) + " inputs and " + std::to_string(outputs.size()) + " outputs",
-                        "the engine has " + std::to_string(in.size()) + " and " + std::to_string(out.size()), {}, {}});
+    throw BindingError({"bind",
+                        std::to_string(inputs.size()) + " inputs and " + std::to_string(outputs.size()) + " outputs",
+                        "the engine has " + std::to_string(in.size()) + " and " + std::to_string(out.size())});
   }
   // First everything is checked, then everything is taken.
   const int device = c.engine->device().ordinal();
@@ -216,7 +234,8 @@ void ExecutionContext::bind_all(Span<const TensorView> inputs, Span<const Tensor
     const TensorState& state = c.tensors[static_cast<std::size_t>(in[i])];
     if (!(state.shape_known && state.shape == inputs[i].shape)) {
       bool fits = false;
-      for (int p = 0; p < std::max(c.e.profiles, 1) && !fits; ++p) fits = (c.options.profile < 0 || c.options.profile == p) && c.e.fits(p, in[i], inputs[i].shape);
+      for (int p = 0; p < std::max(c.e.profiles, 1) && !fits; ++p)
+        fits = (c.options.profile < 0 || c.options.profile == p) && c.e.fits(p, in[i], inputs[i].shape);
       if (!fits) {
         c.set_shape(in[i], inputs[i].shape);  // throws, with everything there is to say
       }
@@ -251,7 +270,7 @@ void ExecutionContext::allocate_output(int tensor) {
   Impl& c = *impl_;
   const BusyGuard busy(c);
   const TensorInfo& info = c.info(tensor);
-  if (info.mode != TensorMode::output) throw BindingError({"allocate an output", "\"" + info.name + "\" is an input", "", {}, {}});
+  if (info.mode != TensorMode::output) throw BindingError({"allocate an output", "\"" + info.name + "\" is an input"});
   TensorState& state = c.tensors[static_cast<std::size_t>(tensor)];
   if (state.own) return;
   const cuda::ThrowingGuard current(*c.primary);
@@ -275,7 +294,8 @@ Dims ExecutionContext::shape(int tensor) {
   if (info.mode == TensorMode::output && (c.shapes_changed || !c.ever_prepared)) {
     const cuda::ThrowingGuard current(*c.primary);
     if (!c.memory_stream) c.memory_stream = std::make_shared<Stream>(c.engine->device());
-    // A change of profile is ordered on a stream; without one of the caller's it is ours, and the caller's waits for it.
+    // A change of profile is ordered on a stream; without one of the caller's it is ours, and the caller's waits for
+    // it.
     const StreamRef stream = c.last_stream.is_legacy() ? c.memory_stream->ref() : c.last_stream;
     c.choose_profile(stream);
     c.infer();
@@ -292,22 +312,28 @@ std::int64_t ExecutionContext::nbytes(int tensor) {
   const TensorInfo& info = impl_->info(tensor);
   const bool depends_on_data = impl_->dynamic[static_cast<std::size_t>(tensor)] != nullptr;
   if (!now.is_dynamic() && !depends_on_data) return static_cast<std::int64_t>(info.bytes_for(now));
-  if (info.mode == TensorMode::input) throw BindingError({"ask for a size", "the shape of \"" + info.name + "\" is not set", "", {}, {}});
+  if (info.mode == TensorMode::input)
+    throw BindingError({"ask for a size", "the shape of \"" + info.name + "\" is not set"});
   const std::int64_t most = impl_->port->max_output_size(info.name.c_str());
   return most >= 0 ? most : -1;
 }
 
 void* ExecutionContext::address(int tensor) const noexcept {
-  return tensor >= 0 && static_cast<std::size_t>(tensor) < impl_->tensors.size() ? impl_->tensors[static_cast<std::size_t>(tensor)].address : nullptr;
+  return tensor >= 0 && static_cast<std::size_t>(tensor) < impl_->tensors.size()
+             ? impl_->tensors[static_cast<std::size_t>(tensor)].address
+             : nullptr;
 }
 
-int ExecutionContext::profile() const noexcept { return impl_->options.profile >= 0 ? impl_->options.profile : impl_->active_profile; }
+int ExecutionContext::profile() const noexcept {
+  return impl_->options.profile >= 0 ? impl_->options.profile : impl_->active_profile;
+}
 
 void ExecutionContext::set_profile(int profile) {
   Impl& c = *impl_;
   const BusyGuard busy(c);
   if (profile < -1 || profile >= std::max(c.e.profiles, 1)) {
-    throw InvalidArgument({"set the optimization profile", "there is no profile " + std::to_string(profile), "the engine has " + std::to_string(c.e.profiles), {}, {}});
+    throw InvalidArgument({"set the optimization profile", "there is no profile " + std::to_string(profile),
+                           "the engine has " + std::to_string(c.e.profiles)});
   }
   c.options.profile = profile;
   c.shapes_changed = c.special = true;
@@ -330,7 +356,9 @@ void ExecutionContext::set_input_consumed_event(const std::shared_ptr<Event>& ev
 }
 
 const std::vector<LogRecord>& ExecutionContext::last_messages() const noexcept { return impl_->last_messages; }
-std::size_t ExecutionContext::workspace_bytes() const noexcept { return impl_->workspace ? impl_->workspace->nbytes() : 0; }
+std::size_t ExecutionContext::workspace_bytes() const noexcept {
+  return impl_->workspace ? impl_->workspace->nbytes() : 0;
+}
 
 void ExecutionContext::set_name(const std::string& text) {
   const BusyGuard busy(*impl_);

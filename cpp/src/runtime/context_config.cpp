@@ -1,4 +1,5 @@
-// From what was set to what TensorRT is told: profile, shapes, workspace, outputs, addresses, and each only when it changed.
+// From what was set to what TensorRT is told: profile, shapes, workspace, outputs, addresses, and each only when it
+// changed.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -20,13 +21,19 @@ std::vector<std::byte> encode_values(DataType type, Span<const std::int64_t> val
     return bytes;
   };
   switch (type) {
-    case DataType::int64: return put(std::int64_t{});
-    case DataType::int32: return put(std::int32_t{});
-    case DataType::int8: return put(std::int8_t{});
+    case DataType::int64:
+      return put(std::int64_t{});
+    case DataType::int32:
+      return put(std::int32_t{});
+    case DataType::int8:
+      return put(std::int8_t{});
     case DataType::uint8:
-    case DataType::boolean: return put(std::uint8_t{});
-    case DataType::float32: return put(float{});
-    default: return {};
+    case DataType::boolean:
+      return put(std::uint8_t{});
+    case DataType::float32:
+      return put(float{});
+    default:
+      return {};
   }
 }
 
@@ -42,13 +49,19 @@ std::vector<std::int64_t> decode_values(DataType type, const void* data, std::in
     return values;
   };
   switch (type) {
-    case DataType::int64: return get(std::int64_t{});
-    case DataType::int32: return get(std::int32_t{});
-    case DataType::int8: return get(std::int8_t{});
+    case DataType::int64:
+      return get(std::int64_t{});
+    case DataType::int32:
+      return get(std::int32_t{});
+    case DataType::int8:
+      return get(std::int8_t{});
     case DataType::uint8:
-    case DataType::boolean: return get(std::uint8_t{});
-    case DataType::float32: return get(float{});
-    default: return {};
+    case DataType::boolean:
+      return get(std::uint8_t{});
+    case DataType::float32:
+      return get(float{});
+    default:
+      return {};
   }
 }
 
@@ -59,16 +72,18 @@ std::string allowed_text(const TensorInfo& info, int only_profile) {
   std::string text;
   for (std::size_t p = 0; p < info.profiles.size(); ++p) {
     if (only_profile >= 0 && static_cast<int>(p) != only_profile) continue;
-    text += (text.empty() ? "" : "; ") + ("profile " + std::to_string(p)) + " allows " + info.profiles[p].min.str() + " to " + info.profiles[p].max.str();
+    text += (text.empty() ? "" : "; ") + ("profile " + std::to_string(p)) + " allows " + info.profiles[p].min.str() +
+            " to " + info.profiles[p].max.str();
   }
   return text;
 }
 
 [[noreturn]] void refuse_shape(const TensorInfo& info, const Dims& shape, int only_profile) {
   std::vector<ProfileBounds> allowed = info.profiles;
-  if (only_profile >= 0 && static_cast<std::size_t>(only_profile) < allowed.size()) allowed = {info.profiles[static_cast<std::size_t>(only_profile)]};
-  throw ShapeError({"set the shape of \"" + info.name + "\"", "got " + shape.str(), allowed_text(info, only_profile), {}, {}}, info.name, shape,
-                   std::move(allowed));
+  if (only_profile >= 0 && static_cast<std::size_t>(only_profile) < allowed.size())
+    allowed = {info.profiles[static_cast<std::size_t>(only_profile)]};
+  throw ShapeError({"set the shape of \"" + info.name + "\"", "got " + shape.str(), allowed_text(info, only_profile)},
+                   info.name, shape, std::move(allowed));
 }
 
 bool values_fit(const ProfileBounds& bounds, const std::vector<std::int64_t>& values) noexcept {
@@ -90,9 +105,11 @@ void check_values(const TensorInfo& info, const std::vector<std::int64_t>& value
   for (std::size_t p = 0; p < info.profiles.size(); ++p) {
     if (only_profile >= 0 && static_cast<int>(p) != only_profile) continue;
     if (values_fit(info.profiles[p], values)) return;
-    allowed += (allowed.empty() ? "profile " : "; profile ") + std::to_string(p) + " allows " + list(info.profiles[p].min_values) + " to " + list(info.profiles[p].max_values);
+    allowed += (allowed.empty() ? "profile " : "; profile ") + std::to_string(p) + " allows " +
+               list(info.profiles[p].min_values) + " to " + list(info.profiles[p].max_values);
   }
-  throw ShapeError({"set the values of \"" + info.name + "\"", "got " + list(values), allowed, {}, {}}, info.name, Dims{}, info.profiles);
+  throw ShapeError({"set the values of \"" + info.name + "\"", "got " + list(values), allowed}, info.name, Dims{},
+                   info.profiles);
 }
 
 }  // namespace
@@ -118,7 +135,8 @@ void ExecutionContext::Impl::set_host_values(int tensor, const void* data, std::
   if (state.host.size() == nbytes && (nbytes == 0 || std::memcmp(state.host.data(), data, nbytes) == 0)) return;
   const TensorInfo& tensor_info = info(tensor);
   const int width = bits(tensor_info.dtype) / 8;
-  std::vector<std::int64_t> values = decode_values(tensor_info.dtype, data, width > 0 ? static_cast<std::int64_t>(nbytes) / width : 0);
+  std::vector<std::int64_t> values =
+      decode_values(tensor_info.dtype, data, width > 0 ? static_cast<std::int64_t>(nbytes) / width : 0);
   check_values(tensor_info, values, options.profile);
   wait_idle();  // a run in flight may still copy the old values
   const auto* bytes = static_cast<const std::byte*>(data);
@@ -145,7 +163,8 @@ void ExecutionContext::Impl::choose_profile(StreamRef stream) {
   for (int i : e.inputs) {
     const TensorState& state = tensors[static_cast<std::size_t>(i)];
     if (!state.shape_known) {
-      throw BindingError({"prepare a run", "the shape of the input \"" + info(i).name + "\" is not set", allowed_text(info(i), options.profile), {}, {}});
+      throw BindingError({"prepare a run", "the shape of the input \"" + info(i).name + "\" is not set",
+                          allowed_text(info(i), options.profile)});
     }
   }
   if (e.profiles <= 0) return;
@@ -167,7 +186,7 @@ void ExecutionContext::Impl::choose_profile(StreamRef stream) {
       shapes += " values " + list(tensors[static_cast<std::size_t>(i)].values);
     }
     throw ShapeError({"choose an optimization profile", "no profile takes these inputs together: " + shapes,
-                      "TensorInfo::profiles has the bounds of each profile", {}, {}});
+                      "TensorInfo::profiles has the bounds of each profile"});
   }
   if (chosen != active_profile) activate_profile(chosen, stream);
 }
@@ -208,7 +227,8 @@ void ExecutionContext::Impl::infer() {
     if (tensor_info.shape.is_dynamic()) {
       const Call call("IExecutionContext::setInputShape", subject());
       if (!port->set_input_shape(tensor_info.name.c_str(), state.shape)) {
-        call.fail("TensorRT refused the shape " + state.shape.str() + " for \"" + tensor_info.name + "\"", allowed_text(tensor_info, active_profile));
+        call.fail("TensorRT refused the shape " + state.shape.str() + " for \"" + tensor_info.name + "\"",
+                  allowed_text(tensor_info, active_profile));
       }
     }
     state.shape_dirty = false;
@@ -219,9 +239,15 @@ void ExecutionContext::Impl::infer() {
   if (count > 0) {
     std::string names;
     for (int i = 0; i < count && i < static_cast<int>(missing.size()); ++i) {
-      names += (i == 0 ? "" : ", ") + std::string(tensorrt::is_object(missing[static_cast<std::size_t>(i)]) ? missing[static_cast<std::size_t>(i)] : "?");
+      names += (i == 0 ? "" : ", ") + std::string(tensorrt::is_object(missing[static_cast<std::size_t>(i)])
+                                                      ? missing[static_cast<std::size_t>(i)]
+                                                      : "?");
     }
-    throw BindingError({"IExecutionContext::inferShapes", "shapes or values are missing for: " + names, "bind every input first", tensorrt::window(), {}});
+    throw BindingError({"IExecutionContext::inferShapes",
+                        "shapes or values are missing for: " + names,
+                        "bind every input first",
+                        tensorrt::window(),
+                        {}});
   }
   call.require(count == 0);
   for (int o : e.outputs) {
@@ -235,8 +261,12 @@ void ExecutionContext::Impl::infer() {
 void ExecutionContext::Impl::prepare_workspace(StreamRef stream) {
   std::size_t needed = 0;
   switch (options.memory) {
-    case MemoryStrategy::static_: needed = e.port->device_memory_size(-1); break;
-    case MemoryStrategy::profile: needed = e.port->device_memory_size(active_profile); break;
+    case MemoryStrategy::static_:
+      needed = e.port->device_memory_size(-1);
+      break;
+    case MemoryStrategy::profile:
+      needed = e.port->device_memory_size(active_profile);
+      break;
     case MemoryStrategy::exact:
       needed = port->update_device_memory_size();
       if (needed == 0) needed = e.port->device_memory_size(active_profile);
@@ -285,8 +315,10 @@ void ExecutionContext::Impl::require_alias(int tensor) {
   const int source = engine->find(output.alias_of);
   const void* bound = tensors[static_cast<std::size_t>(tensor)].address;
   if (source < 0 || bound == nullptr || bound == tensors[static_cast<std::size_t>(source)].address) return;
-  throw BindingError({"prepare a run", "the output \"" + output.name + "\" shares the memory of the input \"" + output.alias_of + "\", but is bound elsewhere",
-                      "bind both to the same memory, or leave the output unbound", {}, {}});
+  throw BindingError({"prepare a run",
+                      "the output \"" + output.name + "\" shares the memory of the input \"" + output.alias_of +
+                          "\", but is bound elsewhere",
+                      "bind both to the same memory, or leave the output unbound"});
 }
 
 void ExecutionContext::Impl::require_bound() {
@@ -296,15 +328,18 @@ void ExecutionContext::Impl::require_bound() {
     if (!tensor_info.alias_of.empty()) require_alias(static_cast<int>(i));
     if (dynamic[i] || state.required == 0) continue;
     if (effective_address(static_cast<int>(i)) == nullptr) {
-      throw BindingError({"prepare a run", "\"" + tensor_info.name + "\" is not bound",
-                          tensor_info.mode == TensorMode::input ? "bind() it to memory" : "bind() it to memory or allocate_output()", {}, {}});
+      throw BindingError(
+          {"prepare a run", "\"" + tensor_info.name + "\" is not bound",
+           tensor_info.mode == TensorMode::input ? "bind() it to memory" : "bind() it to memory or allocate_output()"});
     }
     if (state.nbytes != 0 && state.nbytes < state.required) {
-      const std::string layout = tensor_info.is_linear() ? "" : " in the format " + name(tensor_info.format) + " (padded)";
+      const std::string layout =
+          tensor_info.is_linear() ? "" : " in the format " + name(tensor_info.format) + " (padded)";
       throw BindingError({"prepare a run",
-                          "\"" + tensor_info.name + "\" needs " + std::to_string(state.required) + " bytes for the shape " + state.shape.str() + layout +
-                              ", the memory that is bound has " + std::to_string(state.nbytes),
-                          "bind a larger buffer", {}, {}});
+                          "\"" + tensor_info.name + "\" needs " + std::to_string(state.required) +
+                              " bytes for the shape " + state.shape.str() + layout + ", the memory that is bound has " +
+                              std::to_string(state.nbytes),
+                          "bind a larger buffer"});
     }
   }
 }
@@ -362,10 +397,12 @@ void ExecutionContext::Impl::prepare(StreamRef stream, bool complete) {
 
 void ExecutionContext::Impl::configure(tensorrt::ContextPort& target, StreamRef stream) {
   const Call call("configure the context of a CUDA graph", subject());
-  if (active_profile >= 0 && target.profile() != active_profile) call.require(target.set_profile_async(active_profile, stream.handle));
+  if (active_profile >= 0 && target.profile() != active_profile)
+    call.require(target.set_profile_async(active_profile, stream.handle));
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const TensorInfo& tensor_info = e.tensors[i];
-    if (!dynamic[i]) call.require(target.set_tensor_address(tensor_info.name.c_str(), effective_address(static_cast<int>(i))));
+    if (!dynamic[i])
+      call.require(target.set_tensor_address(tensor_info.name.c_str(), effective_address(static_cast<int>(i))));
     if (tensor_info.mode == TensorMode::input && tensor_info.shape.is_dynamic()) {
       call.require(target.set_input_shape(tensor_info.name.c_str(), tensors[i].shape));
     }

@@ -23,24 +23,24 @@ struct Workspace::Impl {
   Device device;
   std::unique_ptr<DeviceBuffer> memory;
   std::uint64_t generation = 0;
-  std::mutex mutex;       // held while a shared workspace is being enqueued on
+  std::mutex mutex;  // held while a shared workspace is being enqueued on
   bool used = false;
   StreamRef last_stream;  // of the last run, whichever context it was
 };
 
 /// What is known about one tensor of a context.
 struct TensorState {
-  Dims shape;                        // inputs: as set; outputs: as inferred
+  Dims shape;  // inputs: as set; outputs: as inferred
   bool shape_known = false;
   bool shape_dirty = false;
   bool address_dirty = true;
-  bool own = false;                  // the context allocates this output
+  bool own = false;  // the context allocates this output
   void* address = nullptr;
-  std::size_t nbytes = 0;            // of what is bound; 0: not checked
-  std::size_t required = 0;          // bytes for the current shape
+  std::size_t nbytes = 0;                // of what is bound; 0: not checked
+  std::size_t required = 0;              // bytes for the current shape
   std::shared_ptr<DeviceBuffer> buffer;  // own outputs
-  std::vector<std::byte> host;       // host tensors: our copy of the values, or the memory of a host output
-  std::vector<std::int64_t> values;  // the same as integers, for the profile's bounds
+  std::vector<std::byte> host;           // host tensors: our copy of the values, or the memory of a host output
+  std::vector<std::int64_t> values;      // the same as integers, for the profile's bounds
 };
 
 /// The memory of one data-dependent output. TensorRT asks for it in the middle of a run.
@@ -56,16 +56,17 @@ class DynamicOutput final : public tensorrt::OutputMemory {
   int tensor_;
 };
 
-/// One captured graph with the TensorRT context that it was captured from. TensorRT's documentation ("CUDA Graphs") advises one
-/// context for each graph, because changing a context may break its graph. Null port: the graph is of the main context, where
-/// there can be no second one (8.x: one for each profile; aliased outputs: a warm-up would change the caller's data). There
-/// several graphs share a context as long as profile and activation memory stay, which is what Triton's backend does.
+/// One captured graph with the TensorRT context that it was captured from. TensorRT's documentation ("CUDA Graphs")
+/// advises one context for each graph, because changing a context may break its graph. Null port: the graph is of the
+/// main context, where there can be no second one (8.x: one for each profile; aliased outputs: a warm-up would change
+/// the caller's data). There several graphs share a context as long as profile and activation memory stay, which is
+/// what Triton's backend does.
 struct GraphEntry {
   std::vector<std::uint64_t> key;
   std::unique_ptr<tensorrt::ContextPort> port;
   cuda::CUgraphExec exec = nullptr;
-  int runs = 0;                  // plain runs so far
-  bool refused = false;          // capture failed for this key: not tried again
+  int runs = 0;          // plain runs so far
+  bool refused = false;  // capture failed for this key: not tried again
 };
 
 struct ExecutionContext::Impl {
@@ -74,9 +75,9 @@ struct ExecutionContext::Impl {
 
   // Hot.
   std::atomic<bool> busy{false};
-  bool special = true;               // the next enqueue has more to do than to enqueue
+  bool special = true;  // the next enqueue has more to do than to enqueue
   StreamRef last_stream;
-  bool has_run = false;              // something was enqueued since the last synchronize()
+  bool has_run = false;  // something was enqueued since the last synchronize()
   tensorrt::ContextPort::Enqueue enqueue_function = nullptr;
   void* enqueue_object = nullptr;
   cuda::CUgraphExec active_graph = nullptr;
@@ -85,7 +86,7 @@ struct ExecutionContext::Impl {
 
   // Cold.
   std::shared_ptr<Engine> engine;
-  Engine::Impl& e;                   // the engine's own state
+  Engine::Impl& e;  // the engine's own state
   ContextOptions options;
   std::vector<TensorState> tensors;
   std::vector<std::unique_ptr<DynamicOutput>> dynamic;  // by tensor index; null for the others
@@ -98,14 +99,14 @@ struct ExecutionContext::Impl {
   std::shared_ptr<Stream> memory_stream;  // allocations are ordered here
   std::shared_ptr<DeviceBuffer> placeholder;
   std::shared_ptr<Event> consumed_event;
-  std::exception_ptr callback_error;      // thrown inside a TensorRT callback, to be thrown again outside of it
+  std::exception_ptr callback_error;  // thrown inside a TensorRT callback, to be thrown again outside of it
   std::vector<LogRecord> last_messages;
   std::unique_ptr<tensorrt::ContextPort> port;
 
   // Graphs.
   GraphMode graph_mode = GraphMode::off;
   int max_graphs = 8, graph_warmup = 1;
-  std::list<GraphEntry> graphs;           // most recently used first
+  std::list<GraphEntry> graphs;  // most recently used first
   GraphEntry* current_graph = nullptr;
   std::unique_ptr<Stream> capture_stream;
   GraphStats graph_stats;
@@ -115,7 +116,10 @@ struct ExecutionContext::Impl {
   /// Waits (on the host) for what is in flight, before something changes that it may read.
   void wait_idle();
   void order_after_last(StreamRef stream);
-  void forget_graph_choice() noexcept { current_graph = nullptr; active_graph = nullptr; }
+  void forget_graph_choice() noexcept {
+    current_graph = nullptr;
+    active_graph = nullptr;
+  }
 
   // configuration (context_config.cpp)
   void set_shape(int tensor, const Dims& shape);

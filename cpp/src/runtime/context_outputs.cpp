@@ -36,9 +36,10 @@ void* DynamicOutput::reallocate(const char*, std::uint64_t size, std::uint64_t, 
     const StreamRef on = stream != nullptr ? StreamRef(stream) : context_.last_stream;
     if (!state.own) {
       if (state.nbytes >= size) return state.address;
-      throw BindingError({"write the output \"" + context_.info(tensor_).name + "\"",
-                          "it needs " + std::to_string(size) + " bytes, the buffer that is bound has " + std::to_string(state.nbytes),
-                          "let the context allocate it: the size of this output depends on the data", {}, {}});
+      throw BindingError(
+          {"write the output \"" + context_.info(tensor_).name + "\"",
+           "it needs " + std::to_string(size) + " bytes, the buffer that is bound has " + std::to_string(state.nbytes),
+           "let the context allocate it: the size of this output depends on the data"});
     }
     context_.ensure_own_buffer(tensor_, wanted, on);
     return state.address;
@@ -53,13 +54,15 @@ void DynamicOutput::notify_shape(const char*, const Dims& now) noexcept { shape 
 OutputView ExecutionContext::output(int tensor) {
   const BusyGuard busy(*impl_);
   const TensorInfo& info = impl_->info(tensor);
-  if (info.mode != TensorMode::output) throw BindingError({"look at an output", "\"" + info.name + "\" is an input", "", {}, {}});
+  if (info.mode != TensorMode::output) throw BindingError({"look at an output", "\"" + info.name + "\" is an input"});
   const TensorState& state = impl_->tensors[static_cast<std::size_t>(tensor)];
   OutputView view;
   view.dtype = info.dtype;
   view.location = info.location;
   view.data = impl_->effective_address(tensor);
-  view.shape = impl_->dynamic[static_cast<std::size_t>(tensor)] ? impl_->dynamic[static_cast<std::size_t>(tensor)]->shape : state.shape;
+  view.shape = impl_->dynamic[static_cast<std::size_t>(tensor)]
+                   ? impl_->dynamic[static_cast<std::size_t>(tensor)]->shape
+                   : state.shape;
   if (!view.shape.is_dynamic()) view.nbytes = info.bytes_for(view.shape);
   return view;
 }
@@ -69,7 +72,8 @@ std::shared_ptr<DeviceBuffer> ExecutionContext::take_output(int tensor) {
   const TensorInfo& info = impl_->info(tensor);
   TensorState& state = impl_->tensors[static_cast<std::size_t>(tensor)];
   if (!state.own || !state.buffer) {
-    throw BindingError({"take an output", "\"" + info.name + "\" has no buffer of the context's own", "allocate_output() gives it one", {}, {}});
+    throw BindingError({"take an output", "\"" + info.name + "\" has no buffer of the context's own",
+                        "allocate_output() gives it one"});
   }
   // Whenever the buffer is freed, that is ordered after the run that wrote it.
   if (impl_->has_run && impl_->memory_stream) impl_->memory_stream->wait(impl_->last_stream);

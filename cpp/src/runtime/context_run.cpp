@@ -6,8 +6,9 @@ namespace cuready {
 using tensorrt::Call;
 
 void BusyGuard::refuse() {
-  throw ContextBusy({"use an execution context", "another thread is using it",
-                     "a context belongs to one thread at a time: make one for each thread, or submit to a ContextPool", {}, {}});
+  throw ContextBusy(
+      {"use an execution context", "another thread is using it",
+       "a context belongs to one thread at a time: make one for each thread, or submit to a ContextPool"});
 }
 
 // ---- hot -----------------------------------------------------------------------------------------------------------
@@ -23,7 +24,8 @@ void ExecutionContext::enqueue(StreamRef stream) {
   }
   c.has_run = true;
   if (c.active_graph != nullptr) {
-    cuda::check(c.primary->table().cuGraphLaunch(c.active_graph, stream.handle), "cuGraphLaunch", "replay a CUDA graph");
+    cuda::check(c.primary->table().cuGraphLaunch(c.active_graph, stream.handle), "cuGraphLaunch",
+                "replay a CUDA graph");
     ++c.replays;
     return;
   }
@@ -45,7 +47,7 @@ Status ExecutionContext::try_enqueue(StreamRef stream) noexcept {
 void ExecutionContext::Impl::check_stream(StreamRef stream) const {
   if (!stream.is_legacy() || allow_legacy) return;
   throw InvalidArgument({"enqueue", "the legacy default stream, on which TensorRT synchronises the whole device",
-                         "use a cuready::Stream (or any stream that was created), or allow_legacy_stream(true)", {}, {}});
+                         "use a cuready::Stream (or any stream that was created), or allow_legacy_stream(true)"});
 }
 
 void ExecutionContext::Impl::slow_enqueue(StreamRef stream) {
@@ -63,7 +65,8 @@ void ExecutionContext::Impl::slow_enqueue(StreamRef stream) {
       workspace_lock.lock();
     }
     if (shared.used && shared.last_stream != stream) {
-      cuda::check(engine->device().primary()->order(stream.handle, shared.last_stream.handle), "cuStreamWaitEvent", "share activation memory");
+      cuda::check(engine->device().primary()->order(stream.handle, shared.last_stream.handle), "cuStreamWaitEvent",
+                  "share activation memory");
     }
     shared.used = true;
     shared.last_stream = stream;
@@ -78,7 +81,8 @@ void ExecutionContext::Impl::slow_enqueue(StreamRef stream) {
 }
 
 void ExecutionContext::Impl::finish_enqueue() noexcept {
-  const bool graph_pending = graph_mode != GraphMode::off && active_graph == nullptr && !(current_graph != nullptr && current_graph->refused) &&
+  const bool graph_pending = graph_mode != GraphMode::off && active_graph == nullptr &&
+                             !(current_graph != nullptr && current_graph->refused) &&
                              graph_stats.fallback_reason.empty();
   special = workspace_shared || graph_pending;
 }
@@ -93,14 +97,16 @@ void ExecutionContext::Impl::enqueue_failed() {
   special = true;
   last_messages = tensorrt::window();
   if (callback_error) std::rethrow_exception(std::exchange(callback_error, nullptr));
-  tensorrt::throw_from_words({"IExecutionContext::enqueueV3", "TensorRT refused to run", "", last_messages, {}}, subject());
+  tensorrt::throw_from_words({"IExecutionContext::enqueueV3", "TensorRT refused to run", "", last_messages, {}},
+                             subject());
 }
 
 void ExecutionContext::Impl::order_after_last(StreamRef stream) {
   if (!has_run || stream == last_stream) return;
   const cuda::CUresult result = engine->device().primary()->order(stream.handle, last_stream.handle);
   if (result == cuda::success) return;
-  // The stream of the last run is gone, against the rules: only the device as a whole still knows when its work is done.
+  // The stream of the last run is gone, against the rules: only the device as a whole still knows when its work is
+  // done.
   cuda::check(primary->table().cuCtxSynchronize(), "cuCtxSynchronize", "wait for the last run of a context");
   has_run = false;
 }
@@ -108,7 +114,8 @@ void ExecutionContext::Impl::order_after_last(StreamRef stream) {
 void ExecutionContext::Impl::wait_idle() {
   if (!has_run) return;
   const cuda::ThrowingGuard current(*primary);
-  cuda::check(primary->table().cuStreamSynchronize(last_stream.handle), "cuStreamSynchronize", "wait for the last run of a context");
+  cuda::check(primary->table().cuStreamSynchronize(last_stream.handle), "cuStreamSynchronize",
+              "wait for the last run of a context");
   has_run = false;
 }
 
@@ -173,7 +180,7 @@ std::vector<LayerTime> ExecutionContext::profile_layers(StreamRef stream) {
   c.has_run = true;
   c.run_port(*c.port, stream);
   c.wait_idle();
-  if (collector.lost) throw OutOfMemory({"profile layers", "no host memory for the layer times", "", {}, {}}, 0, 0, 0);
+  if (collector.lost) throw OutOfMemory({"profile layers", "no host memory for the layer times"}, 0, 0, 0);
   return std::move(collector.layers);
 }
 

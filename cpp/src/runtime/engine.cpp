@@ -52,10 +52,12 @@ void Engine::Impl::read_tensors() {
   find_data_dependent();
 }
 
-// Whether an output's shape depends on data is not a question that an engine answers. A context does: with all inputs at
-// the optimum of the first profile, such an output still has unknown extents.
+// Whether an output's shape depends on data is not a question that an engine answers. A context does: with all inputs
+// at the optimum of the first profile, such an output still has unknown extents.
 void Engine::Impl::find_data_dependent() {
-  const bool any_dynamic = std::any_of(outputs.begin(), outputs.end(), [this](int o) { return tensors[static_cast<std::size_t>(o)].shape.is_dynamic(); });
+  const bool any_dynamic = std::any_of(outputs.begin(), outputs.end(), [this](int o) {
+    return tensors[static_cast<std::size_t>(o)].shape.is_dynamic();
+  });
   if (!any_dynamic) return;
   const auto context = port->create_context();
   std::vector<std::vector<std::byte>> values;
@@ -116,7 +118,8 @@ void Engine::Impl::hold_profile(int profile) {
   int& holders = profile_holders[static_cast<std::size_t>(profile)];
   if (holders > 0) {
     throw ContextBusy({"use optimization profile " + std::to_string(profile), "another context of this engine has it",
-                       "TensorRT 8 gives each profile to one context: build the plan with more profiles, load it twice, or use TensorRT 10", {}, {}});
+                       "TensorRT 8 gives each profile to one context: build the plan with more profiles, load it "
+                       "twice, or use TensorRT 10"});
   }
   ++holders;
 }
@@ -149,30 +152,36 @@ int Engine::index(std::string_view tensor) const {
   if (found >= 0) return found;
   std::string known;
   for (const TensorInfo& info : impl_->tensors) known += (known.empty() ? "" : ", ") + info.name;
-  throw BindingError({"find a tensor", "there is no tensor \"" + std::string(tensor) + "\"", "the engine has: " + known, {}, {}});
+  throw BindingError(
+      {"find a tensor", "there is no tensor \"" + std::string(tensor) + "\"", "the engine has: " + known});
 }
 
 std::size_t Engine::device_memory_size(int profile) const {
   if (profile < -1 || profile >= impl_->profiles) {
-    throw InvalidArgument({"ask for activation memory", "there is no profile " + std::to_string(profile), "the engine has " + std::to_string(impl_->profiles), {}, {}});
+    throw InvalidArgument({"ask for activation memory", "there is no profile " + std::to_string(profile),
+                           "the engine has " + std::to_string(impl_->profiles)});
   }
   return impl_->port->device_memory_size(profile);
 }
 
 std::vector<int> Engine::matching_profiles(Span<const Dims> input_shapes) const {
   if (input_shapes.size() != impl_->inputs.size()) {
-    throw InvalidArgument({"match profiles", std::to_string(input_shapes.size()) + " shapes for " + std::to_string(impl_->inputs.size()) + " inputs", "", {}, {}});
+    throw InvalidArgument({"match profiles", std::to_string(input_shapes.size()) + " shapes for " +
+                                                 std::to_string(impl_->inputs.size()) + " inputs"});
   }
   std::vector<int> matching;
   for (int p = 0; p < std::max(impl_->profiles, 1); ++p) {
     bool all = true;
-    for (std::size_t i = 0; i < input_shapes.size() && all; ++i) all = impl_->fits(p, impl_->inputs[i], input_shapes[i]);
+    for (std::size_t i = 0; i < input_shapes.size() && all; ++i)
+      all = impl_->fits(p, impl_->inputs[i], input_shapes[i]);
     if (all) matching.push_back(p);
   }
   return matching;
 }
 
-bool Engine::fits(int profile, int tensor, const Dims& shape) const noexcept { return impl_->fits(profile, tensor, shape); }
+bool Engine::fits(int profile, int tensor, const Dims& shape) const noexcept {
+  return impl_->fits(profile, tensor, shape);
+}
 
 std::string Engine::inspect(const ExecutionContext* context) const {
   const cuda::ThrowingGuard guard(*impl_->device().primary());
@@ -204,7 +213,8 @@ WeightView Engine::weight_prototype(const std::string& weight) const {
 
 RefitReport Engine::refit(Span<const WeightView> weights) {
   if (!impl_->refittable) {
-    throw UnsupportedFeature({"refit", "this engine can not be refitted", "build the plan with the REFIT or STRIP_PLAN flag", {}, {}});
+    throw UnsupportedFeature(
+        {"refit", "this engine can not be refitted", "build the plan with the REFIT or STRIP_PLAN flag"});
   }
   const cuda::ThrowingGuard guard(*impl_->device().primary());
   const std::lock_guard<std::mutex> lock(impl_->mutex);
@@ -212,9 +222,11 @@ RefitReport Engine::refit(Span<const WeightView> weights) {
   const std::vector<std::string> known = refitter->all_weights();
   for (const WeightView& weight : weights) {
     if (std::find(known.begin(), known.end(), weight.name) == known.end()) {
-      throw BindingError({"refit", "the engine has no weights named \"" + weight.name + "\"", "refittable_weights() lists them", {}, {}});
+      throw BindingError(
+          {"refit", "the engine has no weights named \"" + weight.name + "\"", "refittable_weights() lists them"});
     }
-    if (weight.data == nullptr && weight.count != 0) throw BindingError({"refit", "the weights \"" + weight.name + "\" have no data", "", {}, {}});
+    if (weight.data == nullptr && weight.count != 0)
+      throw BindingError({"refit", "the weights \"" + weight.name + "\" have no data"});
     const Call call("IRefitter::setNamedWeights", impl_->subject());
     call.require(refitter->set_weights(weight.name.c_str(), weight.dtype, weight.data, weight.count, weight.location));
   }
@@ -229,7 +241,9 @@ RefitReport Engine::refit(Span<const WeightView> weights) {
 namespace {
 
 void require_streaming(bool can, const Version& version) {
-  if (!can) throw UnsupportedFeature({"weight streaming", "TensorRT " + version.str() + " can not stream weights", "this came with 10.0", {}, {}});
+  if (!can)
+    throw UnsupportedFeature(
+        {"weight streaming", "TensorRT " + version.str() + " can not stream weights", "this came with 10.0"});
 }
 
 }  // namespace
@@ -244,12 +258,14 @@ std::int64_t Engine::automatic_weight_budget() const {
 void Engine::set_weight_budget(std::int64_t bytes) {
   require_streaming(impl_->port->can_stream_weights(), impl_->subject().library);
   if (impl_->port->streamable_weights_size() <= 0) {
-    throw UnsupportedFeature({"weight streaming", "this plan has no weights that can be streamed", "build it with the WEIGHT_STREAMING flag", {}, {}});
+    throw UnsupportedFeature({"weight streaming", "this plan has no weights that can be streamed",
+                              "build it with the WEIGHT_STREAMING flag"});
   }
   const cuda::ThrowingGuard guard(*impl_->device().primary());
   const std::lock_guard<std::mutex> lock(impl_->mutex);
   if (impl_->contexts > 0) {
-    throw ContextBusy({"set the weight budget", std::to_string(impl_->contexts) + " contexts of this engine exist", "set it before the first context is made", {}, {}});
+    throw ContextBusy({"set the weight budget", std::to_string(impl_->contexts) + " contexts of this engine exist",
+                       "set it before the first context is made"});
   }
   const Call call("ICudaEngine::setWeightStreamingBudget", impl_->subject());
   call.require(impl_->port->set_weight_budget(bytes));

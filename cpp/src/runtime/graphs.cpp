@@ -7,8 +7,8 @@ namespace cuready {
 
 using tensorrt::Call;
 
-// Known before any attempt. Data-dependent outputs: TensorRT 10 refuses the capture, and 8.6 lets it happen and then replays
-// the size that it saw. Streamed weights are copied by host threads that a graph does not hold.
+// Known before any attempt. Data-dependent outputs: TensorRT 10 refuses the capture, and 8.6 lets it happen and then
+// replays the size that it saw. Streamed weights are copied by host threads that a graph does not hold.
 std::string ExecutionContext::Impl::why_no_graph() const {
   if (!primary->table().has_graphs()) return "this CUDA driver has no graphs";
   for (std::size_t i = 0; i < dynamic.size(); ++i) {
@@ -35,7 +35,8 @@ std::vector<std::uint64_t> ExecutionContext::Impl::graph_key() const {
 // Finds the entry of the present configuration, or makes one and lets the least recently used go.
 void ExecutionContext::Impl::select_graph() {
   std::vector<std::uint64_t> key = graph_key();
-  const auto found = std::find_if(graphs.begin(), graphs.end(), [&](const GraphEntry& entry) { return entry.key == key; });
+  const auto found =
+      std::find_if(graphs.begin(), graphs.end(), [&](const GraphEntry& entry) { return entry.key == key; });
   if (found != graphs.end()) {
     graphs.splice(graphs.begin(), graphs, found);
   } else {
@@ -64,7 +65,8 @@ void ExecutionContext::Impl::enqueue_with_graph(StreamRef stream) {
       graph_stats.fallback_reason = reason;
       ++graph_stats.fallbacks;
       if (graph_mode == GraphMode::require) {
-        throw CaptureError({"capture a CUDA graph", reason, "use GraphMode::automatic to run without a graph where there can be none", {}, {}});
+        throw CaptureError({"capture a CUDA graph", reason,
+                            "use GraphMode::automatic to run without a graph where there can be none"});
       }
       run_port(*port, stream);
       return;
@@ -117,22 +119,26 @@ void ExecutionContext::Impl::give_up_graph(GraphEntry& entry, const std::string&
     forget_graph_choice();
     graphs.pop_front();
     graph_stats.fallback_reason = reason;
-    throw CaptureError({"capture a CUDA graph", reason, "use GraphMode::automatic to run without a graph where there can be none", {}, {}});
+    throw CaptureError(
+        {"capture a CUDA graph", reason, "use GraphMode::automatic to run without a graph where there can be none"});
   }
   run_port(*port, stream);
 }
 
-// On a stream of its own, in thread-local mode: what other threads do with CUDA meanwhile is neither captured nor forbidden.
+// On a stream of its own, in thread-local mode: what other threads do with CUDA meanwhile is neither captured nor
+// forbidden.
 void ExecutionContext::Impl::capture(GraphEntry& entry) {
   constexpr const char* operation = "capture a CUDA graph";
   const cuda::Table& t = primary->table();
   if (!capture_stream) capture_stream = std::make_unique<Stream>(engine->device());
   tensorrt::ContextPort& runner = entry.port ? *entry.port : *port;
   const Call call("IExecutionContext::enqueueV3 (captured)", subject());
-  cuda::check(t.cuStreamBeginCapture(capture_stream->handle(), cuda::capture_thread_local), "cuStreamBeginCapture_v2", operation);
+  cuda::check(t.cuStreamBeginCapture(capture_stream->handle(), cuda::capture_thread_local), "cuStreamBeginCapture_v2",
+              operation);
   const bool enqueued = runner.enqueue_function()(runner.enqueue_object(), capture_stream->handle());
   cuda::CUgraph graph = nullptr;
-  const cuda::CUresult ended = t.cuStreamEndCapture(capture_stream->handle(), &graph);  // always: it ends the capture mode
+  const cuda::CUresult ended =
+      t.cuStreamEndCapture(capture_stream->handle(), &graph);  // always: it ends the capture mode
   struct Graph {
     const cuda::Table& t;
     cuda::CUgraph handle;
@@ -143,8 +149,9 @@ void ExecutionContext::Impl::capture(GraphEntry& entry) {
   call.require(enqueued);
   cuda::check(ended, "cuStreamEndCapture", operation);
   if (graph == nullptr) call.fail("the capture gave no graph");
-  const cuda::CUresult made = t.cuGraphInstantiateWithFlags != nullptr ? t.cuGraphInstantiateWithFlags(&entry.exec, graph, 0)
-                                                                       : t.cuGraphInstantiate(&entry.exec, graph, nullptr, nullptr, 0);
+  const cuda::CUresult made = t.cuGraphInstantiateWithFlags != nullptr
+                                  ? t.cuGraphInstantiateWithFlags(&entry.exec, graph, 0)
+                                  : t.cuGraphInstantiate(&entry.exec, graph, nullptr, nullptr, 0);
   if (made != cuda::success) entry.exec = nullptr;
   cuda::check(made, "cuGraphInstantiate", operation);
   ++graph_stats.captures;
@@ -162,7 +169,8 @@ void ExecutionContext::Impl::clear_graphs() noexcept {
 void ExecutionContext::set_graph_mode(GraphMode mode, int max_graphs) {
   Impl& c = *impl_;
   const BusyGuard busy(c);
-  if (max_graphs < 1) throw InvalidArgument({"set the graph mode", "room for " + std::to_string(max_graphs) + " graphs", "at least 1", {}, {}});
+  if (max_graphs < 1)
+    throw InvalidArgument({"set the graph mode", "room for " + std::to_string(max_graphs) + " graphs", "at least 1"});
   const cuda::ThrowingGuard current(*c.primary);
   c.wait_idle();
   c.clear_graphs();
@@ -177,7 +185,8 @@ GraphStats ExecutionContext::graph_stats() const {
   GraphStats stats = c.graph_stats;
   stats.replays = c.replays;
   stats.active = c.active_graph != nullptr;
-  stats.cached = static_cast<int>(std::count_if(c.graphs.begin(), c.graphs.end(), [](const GraphEntry& entry) { return entry.exec != nullptr; }));
+  stats.cached = static_cast<int>(
+      std::count_if(c.graphs.begin(), c.graphs.end(), [](const GraphEntry& entry) { return entry.exec != nullptr; }));
   return stats;
 }
 

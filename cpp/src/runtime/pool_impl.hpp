@@ -47,7 +47,8 @@ struct LaneSlot {
   std::size_t lane = 0;
 };
 
-/// Pinned memory that callers hold on to for a while and give back by letting go of it: allocating it anew costs more than a run.
+/// Pinned memory that callers hold on to for a while and give back by letting go of it: allocating it anew costs more
+/// than a run.
 class PinnedCache : public std::enable_shared_from_this<PinnedCache> {
  public:
   explicit PinnedCache(const Device& device) : device_(device) {}

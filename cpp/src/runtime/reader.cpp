@@ -27,8 +27,9 @@ std::int64_t read_fully(int fd, void* destination, std::int64_t nbytes) {
 
 }  // namespace
 
-FileReader::FileReader(const Device& device, const std::string& path) : device_(device), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-  if (fd_ < 0) throw PlanInvalid({"read a plan", path + ": " + std::generic_category().message(errno), "", {}, {}});
+FileReader::FileReader(const Device& device, const std::string& path)
+    : device_(device), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  if (fd_ < 0) throw PlanInvalid({"read a plan", path + ": " + std::generic_category().message(errno)});
 }
 
 FileReader::~FileReader() { ::close(fd_); }
@@ -51,7 +52,8 @@ bool FileReader::copy_to_device(void* destination, std::int64_t nbytes, void* st
     const std::int64_t wanted = std::min(nbytes - done, static_cast<std::int64_t>(staging_.size()));
     const std::int64_t got = read_fully(fd_, staging_.data(), wanted);
     if (got < 0) return false;
-    copy_async(device_, static_cast<char*>(destination) + done, staging_.data(), static_cast<std::size_t>(got), StreamRef(stream));
+    copy_async(device_, static_cast<char*>(destination) + done, staging_.data(), static_cast<std::size_t>(got),
+               StreamRef(stream));
     stream_synchronize(device_, StreamRef(stream));  // the staging memory is used again
     done += got;
     if (got < wanted) break;

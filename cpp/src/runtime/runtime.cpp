@@ -42,7 +42,7 @@ const std::shared_ptr<Library>& Runtime::library() const noexcept { return impl_
 const Device& Runtime::device() const noexcept { return impl_->device; }
 
 std::shared_ptr<Runtime> Runtime::create(std::shared_ptr<Library> library, const RuntimeOptions& options) {
-  if (!library) throw InvalidArgument({"create a TensorRT runtime", "no library", "Library::open() finds one", {}, {}});
+  if (!library) throw InvalidArgument({"create a TensorRT runtime", "no library", "Library::open() finds one"});
   const Device device = open_device(options.device, *library);
   const cuda::ThrowingGuard guard(*device.primary());
   for (const std::string& plugin : options.plugins) library->load_plugins(plugin);
@@ -80,7 +80,8 @@ std::shared_ptr<Engine> with_budget(std::shared_ptr<Engine> engine, const LoadOp
   } else if (options.weight_budget >= 0) {
     engine->set_weight_budget(options.weight_budget);
   } else if (options.weight_budget != -1) {
-    throw InvalidArgument({"load a plan", "a weight budget of " + std::to_string(options.weight_budget), "bytes, -1 (as built) or -2 (automatic)", {}, {}});
+    throw InvalidArgument({"load a plan", "a weight budget of " + std::to_string(options.weight_budget),
+                           "bytes, -1 (as built) or -2 (automatic)"});
   }
   return engine;
 }
@@ -95,7 +96,8 @@ std::shared_ptr<Engine> Runtime::load(Span<const std::byte> plan, const LoadOpti
   auto made = std::make_unique<Engine::Impl>();
   made->runtime = shared_from_this();
   made->plan = info;
-  made->port = deserialize_with_plugins(*impl_->library, [&] { return impl_->port->deserialize(plan.data(), plan.size(), info.built_by); });
+  made->port = deserialize_with_plugins(
+      *impl_->library, [&] { return impl_->port->deserialize(plan.data(), plan.size(), info.built_by); });
   made->read_tensors();
   return with_budget(std::shared_ptr<Engine>(new Engine(std::move(made))), options);
 }
@@ -107,8 +109,9 @@ std::shared_ptr<Engine> Runtime::load(const std::string& path, const LoadOptions
     return load(file.bytes(), options);
   }
   if (!impl_->port->can_read_streams()) {
-    throw UnsupportedFeature({"load a plan", "TensorRT " + impl_->library->version().str() + " can not read a plan in pieces",
-                              "this came with 10.7: use the memory-mapped reader", {}, {}});
+    throw UnsupportedFeature({"load a plan",
+                              "TensorRT " + impl_->library->version().str() + " can not read a plan in pieces",
+                              "this came with 10.7: use the memory-mapped reader"});
   }
   PlanInfo info = probe_plan(file.bytes());
   if (options.check_version) impl_->library->check_plan(info);
@@ -125,9 +128,9 @@ std::shared_ptr<Engine> Runtime::load(const std::string& path, const LoadOptions
   return with_budget(std::shared_ptr<Engine>(new Engine(std::move(made))), options);
 }
 
-std::shared_ptr<Engine> load_engine(const std::shared_ptr<Library>& library, const std::string& path, const RuntimeOptions& runtime,
-                                    const LoadOptions& options) {
-  if (!library) throw InvalidArgument({"load a plan", "no library", "Library::open() finds one", {}, {}});
+std::shared_ptr<Engine> load_engine(const std::shared_ptr<Library>& library, const std::string& path,
+                                    const RuntimeOptions& runtime, const LoadOptions& options) {
+  if (!library) throw InvalidArgument({"load a plan", "no library", "Library::open() finds one"});
   if (options.check_version) library->check_plan(probe_plan(path));  // before a GPU is touched
   return Runtime::create(library, runtime)->load(path, options);
 }

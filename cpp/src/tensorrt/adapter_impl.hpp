@@ -46,9 +46,13 @@ class ContextAdapter final : public ContextPort {
     return true;
   }
   std::int64_t max_output_size(const char* tensor) const override { return v().getMaxOutputSize(tensor); }
-  bool set_profile_async(int profile, void* stream) override { return v().setOptimizationProfileAsync(profile, stream); }
+  bool set_profile_async(int profile, void* stream) override {
+    return v().setOptimizationProfileAsync(profile, stream);
+  }
   int profile() const override { return v().getOptimizationProfile(); }
-  void set_device_memory(void* memory, std::int64_t size) override { Abi::set_device_memory(v(), memory, size, library_); }
+  void set_device_memory(void* memory, std::int64_t size) override {
+    Abi::set_device_memory(v(), memory, size, library_);
+  }
   std::size_t update_device_memory_size() override { return Abi::update_device_memory_size(v(), library_); }
   bool set_input_consumed_event(void* event) override { return v().setInputConsumedEvent(event); }
   void set_profiler(LayerTimes* times) override {
@@ -84,8 +88,11 @@ class RefitterAdapter final : public RefitterPort {
   std::vector<std::string> missing_weights() override {
     return names([this](std::int32_t n, const char** out) { return v().getMissingWeights(n, out); });
   }
-  void prototype(const char* name, DataType& type, std::int64_t& count) override { Abi::weight_prototype(v(), name, type, count); }
-  bool set_weights(const char* name, DataType type, const void* data, std::int64_t count, TensorLocation location) override {
+  void prototype(const char* name, DataType& type, std::int64_t& count) override {
+    Abi::weight_prototype(v(), name, type, count);
+  }
+  bool set_weights(const char* name, DataType type, const void* data, std::int64_t count,
+                   TensorLocation location) override {
     const Weights weights{static_cast<std::int32_t>(type), data, count};
     if (location == TensorLocation::host) return v().setNamedWeights(name, weights);
     return Abi::set_device_weights(v(), name, weights, library_);
@@ -111,7 +118,8 @@ template <class Abi>
 class EngineAdapter final : public EnginePort {
  public:
   using V = typename Abi::VCudaEngine;
-  EngineAdapter(IObject<V>* object, const Symbols& symbols, const Version& library) : object_(object), symbols_(symbols), library_(library) {}
+  EngineAdapter(IObject<V>* object, const Symbols& symbols, const Version& library)
+      : object_(object), symbols_(symbols), library_(library) {}
 
   std::string name() const override { return text_or_empty(v().getName()); }
   int layer_count() const override { return v().getNbLayers(); }
@@ -140,7 +148,8 @@ class EngineAdapter final : public EnginePort {
   Dims profile_shape(const char* tensor, int profile, int select) const override {
     return from_abi<Abi>(v().getProfileShape(tensor, profile, select));
   }
-  std::vector<std::int64_t> profile_values(const char* tensor, int profile, int select, std::int64_t count) const override {
+  std::vector<std::int64_t> profile_values(const char* tensor, int profile, int select,
+                                           std::int64_t count) const override {
     return Abi::profile_values(v(), tensor, profile, select, count, library_);
   }
   std::size_t device_memory_size(int profile) const override { return Abi::device_memory_size(v(), profile, library_); }
@@ -160,17 +169,20 @@ class EngineAdapter final : public EnginePort {
 
   std::unique_ptr<RefitterPort> create_refitter() override {
     if (symbols_.create_refitter == nullptr) {
-      throw UnsupportedFeature({"createInferRefitter", "this TensorRT library can not refit", "use the full library (libnvinfer)", {}, {}});
+      throw UnsupportedFeature(
+          {"createInferRefitter", "this TensorRT library can not refit", "use the full library (libnvinfer)"});
     }
     const Call call("createInferRefitter", {library_, {}});
     void* made = symbols_.create_refitter(object_.get(), &LoggerBridge<Abi>::instance(), symbols_.raw_version);
-    return std::make_unique<RefitterAdapter<Abi>>(static_cast<IObject<typename Abi::VRefitter>*>(call.pointer(made)), library_);
+    return std::make_unique<RefitterAdapter<Abi>>(static_cast<IObject<typename Abi::VRefitter>*>(call.pointer(made)),
+                                                  library_);
   }
 
   std::string inspect(const ContextPort* context) const override {
     const Call call("IEngineInspector::getEngineInformation", {library_, {}});
     const Owned<typename Abi::VEngineInspector> inspector(call.pointer(v().createEngineInspector()));
-    if (context != nullptr) call.require(inspector->impl->setExecutionContext(static_cast<const ContextAdapter<Abi>*>(context)->object()));
+    if (context != nullptr)
+      call.require(inspector->impl->setExecutionContext(static_cast<const ContextAdapter<Abi>*>(context)->object()));
     return call.pointer(inspector->impl->getEngineInformation(format_json));
   }
 
@@ -185,7 +197,8 @@ template <class Abi>
 class RuntimeAdapter final : public RuntimePort {
  public:
   using V = typename Abi::VRuntime;
-  RuntimeAdapter(IObject<V>* object, const Symbols& symbols, const Version& library) : object_(object), symbols_(symbols), library_(library) {
+  RuntimeAdapter(IObject<V>* object, const Symbols& symbols, const Version& library)
+      : object_(object), symbols_(symbols), library_(library) {
     v().setErrorRecorder(&RecorderBridge<Abi>::instance());
   }
 
@@ -220,7 +233,8 @@ class MajorAdapter final : public Adapter {
   std::unique_ptr<RuntimePort> create_runtime() const override {
     const Call call("createInferRuntime", {version_, {}});
     void* made = symbols_.create_runtime(&LoggerBridge<Abi>::instance(), symbols_.raw_version);
-    return std::make_unique<RuntimeAdapter<Abi>>(static_cast<IObject<typename Abi::VRuntime>*>(call.pointer(made)), symbols_, version_);
+    return std::make_unique<RuntimeAdapter<Abi>>(static_cast<IObject<typename Abi::VRuntime>*>(call.pointer(made)),
+                                                 symbols_, version_);
   }
 
  private:

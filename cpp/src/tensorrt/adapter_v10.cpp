@@ -20,14 +20,18 @@ struct Abi10 {
   using VEngineInspector = v10::VEngineInspector;
   using VRefitter = v10::VRefitter;
 
-  static IObject<VCudaEngine>* deserialize(VRuntime& v, const void* plan, std::size_t size) { return v.deserializeCudaEngine(plan, size); }
+  static IObject<VCudaEngine>* deserialize(VRuntime& v, const void* plan, std::size_t size) {
+    return v.deserializeCudaEngine(plan, size);
+  }
   static bool can_read_streams(const Version& library) noexcept { return library.at_least(10, 7); }
   static IObject<VCudaEngine>* deserialize_stream(VRuntime& v, PlanReader& reader) {
     StreamReaderBridge<Abi10> bridge(reader);
     return v.deserializeCudaEngineV2(bridge);
   }
   static void allow_host_code(VRuntime& v, bool allow, const Version&) { v.setEngineHostCodeAllowed(allow); }
-  static IObject<VExecutionContext>* create_context(VCudaEngine& v) { return v.createExecutionContext(strategy_user_managed); }
+  static IObject<VExecutionContext>* create_context(VCudaEngine& v) {
+    return v.createExecutionContext(strategy_user_managed);
+  }
   static std::size_t device_memory_size(const VCudaEngine& v, int profile, const Version& library) {
     if (library.at_least(10, 1)) {
       const std::int64_t size = profile < 0 ? v.getDeviceMemorySizeV2() : v.getDeviceMemorySizeForProfileV2(profile);
@@ -43,14 +47,15 @@ struct Abi10 {
     }
   }
   static std::size_t update_device_memory_size(VExecutionContext& v, const Version& library) {
-    // 10.0's setDeviceMemory takes no size, so that TensorRT could not know that there is less than the profile's maximum.
+    // 10.0's setDeviceMemory takes no size, so that TensorRT could not know that there is less than the profile's
+    // maximum.
     return library.at_least(10, 1) ? v.updateDeviceMemorySizeForShapes() : 0;
   }
   static std::string aliased_input(const VCudaEngine& v, const char* tensor, const Version& library) {
     return library.at_least(10, 15) ? text_or_empty(v.getAliasedInputTensor(tensor)) : std::string();
   }
-  static std::vector<std::int64_t> profile_values(const VCudaEngine& v, const char* tensor, int profile, int select, std::int64_t count,
-                                                  const Version& library) {
+  static std::vector<std::int64_t> profile_values(const VCudaEngine& v, const char* tensor, int profile, int select,
+                                                  std::int64_t count, const Version& library) {
     if (library.at_least(10, 11)) {
       const std::int64_t* values = v.getProfileTensorValuesV2(tensor, profile, select);
       return is_object(values) ? std::vector<std::int64_t>(values, values + count) : std::vector<std::int64_t>();

@@ -13,10 +13,14 @@ std::unique_ptr<Adapter> make_adapter_v11(const Symbols& symbols, const Version&
 
 inline std::unique_ptr<Adapter> make_adapter(const Symbols& symbols, const Version& version) {
   switch (version.major) {
-    case 8: return make_adapter_v8(symbols, version);
-    case 10: return make_adapter_v10(symbols, version);
-    case 11: return make_adapter_v11(symbols, version);
-    default: return nullptr;
+    case 8:
+      return make_adapter_v8(symbols, version);
+    case 10:
+      return make_adapter_v10(symbols, version);
+    case 11:
+      return make_adapter_v11(symbols, version);
+    default:
+      return nullptr;
   }
 }
 

@@ -1,8 +1,8 @@
 // The interfaces that TensorRT calls, implemented for every major from one text.
 //
-// `Abi` is one of the traits of adapter_v8.cpp, adapter_v10.cpp and adapter_v11.cpp. The members are not marked `override`:
-// getAPILanguage, getInterfaceInfo, getInterfaceVersion and reallocateOutputAsync exist in the bases of some majors only, and
-// where a base has none of that name the member is an ordinary function that nobody calls.
+// `Abi` is one of the traits of adapter_v8.cpp, adapter_v10.cpp and adapter_v11.cpp. The members are not marked
+// `override`: getAPILanguage, getInterfaceInfo, getInterfaceVersion and reallocateOutputAsync exist in the bases of
+// some majors only, and where a base has none of that name the member is an ordinary function that nobody calls.
 #pragma once
 
 #include "tensorrt/abi/common.hpp"
@@ -19,7 +19,8 @@ cuready::Dims from_abi(const typename Abi::Dims& dims) noexcept {
   return cuready::Dims(Span<const std::int64_t>(extents, static_cast<std::size_t>(dims.nbDims)));
 }
 
-/// Delivers to the window and the ring. Immortal: TensorRT keeps the first logger that it is given for the whole process.
+/// Delivers to the window and the ring. Immortal: TensorRT keeps the first logger that it is given for the whole
+/// process.
 template <class Abi>
 class LoggerBridge final : public Abi::ILogger {
  public:
@@ -29,7 +30,9 @@ class LoggerBridge final : public Abi::ILogger {
   }
   std::int32_t getAPILanguage() const noexcept { return api_language_cpp; }
   InterfaceInfo getInterfaceInfo() const noexcept { return {"ILogger", 1, 0}; }
-  void log(std::int32_t severity, char const* message) noexcept { deliver(static_cast<Severity>(severity), -1, message); }
+  void log(std::int32_t severity, char const* message) noexcept {
+    deliver(static_cast<Severity>(severity), -1, message);
+  }
 };
 
 /// Passes errors with their codes on and keeps none. Immortal, hence the idle reference count; runtimes, engines and
@@ -80,7 +83,9 @@ class OutputAllocatorBridge final : public Abi::IOutputAllocator {
   void* reallocateOutputAsync(char const* tensor, void*, std::uint64_t size, std::uint64_t alignment, void* stream) {
     return memory->reallocate(tensor, size, alignment, stream);
   }
-  void notifyShape(char const* tensor, const typename Abi::Dims& dims) noexcept { memory->notify_shape(tensor, from_abi<Abi>(dims)); }
+  void notifyShape(char const* tensor, const typename Abi::Dims& dims) noexcept {
+    memory->notify_shape(tensor, from_abi<Abi>(dims));
+  }
   OutputMemory* memory;
 };
 
@@ -90,7 +95,9 @@ class StreamReaderBridge final : public Abi::IStreamReaderV2 {
   explicit StreamReaderBridge(PlanReader& source) noexcept : reader(source) {}
   std::int32_t getAPILanguage() const noexcept { return api_language_cpp; }
   InterfaceInfo getInterfaceInfo() const noexcept { return {"IStreamReaderV2", 1, 0}; }
-  std::int64_t read(void* destination, std::int64_t nbytes, void* stream) noexcept { return reader.read(destination, nbytes, stream); }
+  std::int64_t read(void* destination, std::int64_t nbytes, void* stream) noexcept {
+    return reader.read(destination, nbytes, stream);
+  }
   bool seek(std::int64_t offset, std::int32_t where) noexcept { return reader.seek(offset, where); }
   PlanReader& reader;
 };

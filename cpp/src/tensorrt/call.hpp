@@ -11,8 +11,8 @@ namespace cuready::tensorrt {
 
 /// What the failure of a call may be about, so that the right type of error can be thrown.
 struct Subject {
-  Version library;   ///< of the TensorRT that was called
-  Version plan;      ///< all zero when no plan is concerned
+  Version library;  ///< of the TensorRT that was called
+  Version plan;     ///< all zero when no plan is concerned
 };
 
 /// A pointer that TensorRT made. Below the first page it is none: a null that a cast inside the library has moved
@@ -23,7 +23,9 @@ inline bool is_object(const void* pointer) noexcept { return reinterpret_cast<st
 /// with TensorRT's own words of this thread since the Call was made.
 class Call {
  public:
-  Call(const char* operation, Subject subject) noexcept : operation_(operation), subject_(subject), since_(now_ns()) { open_window(); }
+  Call(const char* operation, Subject subject) noexcept : operation_(operation), subject_(subject), since_(now_ns()) {
+    open_window();
+  }
 
   template <class T>
   [[nodiscard]] T* pointer(T* answer) const {

@@ -78,7 +78,8 @@ class Search {
       info.problem = why_not_loadable(info.path);
       if (keep(std::move(info))) ++count;
     }
-    places_.push_back(found_by + ": " + path + (found.empty() ? ": no TensorRT library" : ": " + std::to_string(found.size()) + " found"));
+    places_.push_back(found_by + ": " + path +
+                      (found.empty() ? ": no TensorRT library" : ": " + std::to_string(found.size()) + " found"));
     return count;
   }
 
@@ -102,7 +103,8 @@ class Search {
         if (keep(std::move(info))) ++count;
       }
     }
-    places_.push_back("ld.so cache: " + (count == 0 ? std::string("no TensorRT library") : std::to_string(count) + " found"));
+    places_.push_back("ld.so cache: " +
+                      (count == 0 ? std::string("no TensorRT library") : std::to_string(count) + " found"));
   }
 
   std::vector<LibraryInfo> take() { return std::move(found_); }
@@ -162,15 +164,18 @@ std::vector<LibraryInfo> discover(const SearchOptions& options, std::vector<std:
   if (options.environment) {
     if (const std::string prefix = environment("CONDA_PREFIX"); !prefix.empty()) {
       search.folder(prefix + "/lib", "conda prefix");
-      search.folder(prefix + (std::string(multiarch).find("aarch64") == std::string::npos ? "/targets/x86_64-linux/lib" : "/targets/sbsa-linux/lib"),
+      search.folder(prefix + (std::string(multiarch).find("aarch64") == std::string::npos ? "/targets/x86_64-linux/lib"
+                                                                                          : "/targets/sbsa-linux/lib"),
                     "conda prefix");
     }
-    if (const std::string list = environment("LD_LIBRARY_PATH"); !list.empty()) search.path_list(list, "LD_LIBRARY_PATH");
+    if (const std::string list = environment("LD_LIBRARY_PATH"); !list.empty())
+      search.path_list(list, "LD_LIBRARY_PATH");
   }
   if (options.system) {
     search.loader_cache();
-    for (const std::string& dir : {std::string(multiarch), std::string("/usr/lib64"), std::string("/usr/local/tensorrt/lib"),
-                                   std::string("/opt/tensorrt/lib"), std::string("/usr/local/TensorRT/lib"), std::string("/usr/local/lib")}) {
+    for (const std::string& dir :
+         {std::string(multiarch), std::string("/usr/lib64"), std::string("/usr/local/tensorrt/lib"),
+          std::string("/opt/tensorrt/lib"), std::string("/usr/local/TensorRT/lib"), std::string("/usr/local/lib")}) {
       search.folder(dir, "system directory " + dir);
     }
   }
@@ -186,11 +191,16 @@ std::vector<LibraryInfo> find_libraries(const SearchOptions& options) {
 
 const char* name(LibraryKind kind) noexcept {
   switch (kind) {
-    case LibraryKind::full: return "full";
-    case LibraryKind::lean: return "lean";
-    case LibraryKind::dispatch: return "dispatch";
-    case LibraryKind::rtx: return "rtx";
-    case LibraryKind::unknown: break;
+    case LibraryKind::full:
+      return "full";
+    case LibraryKind::lean:
+      return "lean";
+    case LibraryKind::dispatch:
+      return "dispatch";
+    case LibraryKind::rtx:
+      return "rtx";
+    case LibraryKind::unknown:
+      break;
   }
   return "unknown";
 }

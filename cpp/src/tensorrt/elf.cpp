@@ -21,12 +21,18 @@ constexpr unsigned own_machine = EM_AARCH64;
 
 std::string machine_name(unsigned machine) {
   switch (machine) {
-    case EM_X86_64: return "x86-64";
-    case EM_AARCH64: return "aarch64";
-    case EM_386: return "32-bit x86";
-    case EM_ARM: return "32-bit ARM";
-    case EM_PPC64: return "ppc64";
-    default: return "machine " + std::to_string(machine);
+    case EM_X86_64:
+      return "x86-64";
+    case EM_AARCH64:
+      return "aarch64";
+    case EM_386:
+      return "32-bit x86";
+    case EM_ARM:
+      return "32-bit ARM";
+    case EM_PPC64:
+      return "ppc64";
+    default:
+      return "machine " + std::to_string(machine);
   }
 }
 
@@ -41,7 +47,8 @@ std::string why_not_loadable(const std::string& path) {
   if (got < SELFMAG || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return "not a shared library (no ELF header)";
   if (got < EI_NIDENT + 4) return "cut short inside its ELF header";
   // e_machine lies at the same place in 32-bit files.
-  if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB || header.e_machine != own_machine) {
+  if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB ||
+      header.e_machine != own_machine) {
     return "wrong architecture: built for " + machine_name(header.e_machine) + ", this is " + machine_name(own_machine);
   }
   if (header.e_type != ET_DYN) return "not a shared library (ELF type " + std::to_string(header.e_type) + ")";
@@ -52,7 +59,8 @@ std::string why_not_loadable(const std::string& path) {
   // The section headers come last in what linkers write: a file that ends before them was not copied whole.
   const std::uint64_t needed = header.e_shoff + static_cast<std::uint64_t>(header.e_shnum) * header.e_shentsize;
   if (header.e_shoff != 0 && needed > size) {
-    return "cut short: " + std::to_string(size) + " bytes of at least " + std::to_string(needed) + " (copy or install it again)";
+    return "cut short: " + std::to_string(size) + " bytes of at least " + std::to_string(needed) +
+           " (copy or install it again)";
   }
   return {};
 }

@@ -15,7 +15,7 @@ namespace cuready::tensorrt {
 namespace {
 
 [[noreturn]] void fail(const std::string& path, const std::string& why) {
-  throw PlanInvalid({"read a plan", path + ": " + why, "", {}, {}});
+  throw PlanInvalid({"read a plan", path + ": " + why});
 }
 
 std::string reason() { return std::generic_category().message(errno); }
@@ -25,7 +25,7 @@ std::string reason() { return std::generic_category().message(errno); }
 FileMap::FileMap(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) fail(path, reason());
-  struct stat info {};
+  struct stat info{};
   std::string why;
   if (::fstat(fd, &info) != 0) {
     why = reason();
@@ -48,6 +48,8 @@ FileMap::FileMap(const std::string& path) {
 
 FileMap::~FileMap() { ::munmap(const_cast<std::byte*>(data_), size_); }
 
-void FileMap::will_read_all() const noexcept { static_cast<void>(::madvise(const_cast<std::byte*>(data_), size_, MADV_SEQUENTIAL)); }
+void FileMap::will_read_all() const noexcept {
+  static_cast<void>(::madvise(const_cast<std::byte*>(data_), size_, MADV_SEQUENTIAL));
+}
 
 }  // namespace cuready::tensorrt

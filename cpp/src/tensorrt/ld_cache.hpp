@@ -10,7 +10,8 @@ struct CacheEntry {
   std::string soname;
   std::string path;
 };
-/// Entries whose name begins with `prefix`, in the cache's order. Empty when there is no readable cache in glibc's format.
+/// Entries whose name begins with `prefix`, in the cache's order. Empty when there is no readable cache in glibc's
+/// format.
 std::vector<CacheEntry> read_ld_cache(const std::string& cache_file, const std::string& prefix);
 
 }  // namespace cuready::tensorrt

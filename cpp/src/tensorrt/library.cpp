@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 constexpr const char* operation = "open a TensorRT library";
 
 [[noreturn]] void unsupported(std::string message, std::string hint) {
-  throw UnsupportedLibrary({operation, std::move(message), std::move(hint), {}, {}});
+  throw UnsupportedLibrary({operation, std::move(message), std::move(hint)});
 }
 
 std::string last_dl_error() {
@@ -40,7 +40,8 @@ bool preload(const std::string& soname, const fs::path& library) {
   std::error_code ignored;
   std::vector<fs::path> folders{library.parent_path()};
   const fs::path nvidia = library.parent_path().parent_path() / "nvidia";
-  for (fs::directory_iterator it(nvidia, ignored), end; !ignored && it != end; it.increment(ignored)) folders.push_back(it->path() / "lib");
+  for (fs::directory_iterator it(nvidia, ignored), end; !ignored && it != end; it.increment(ignored))
+    folders.push_back(it->path() / "lib");
   for (const fs::path& folder : folders) {
     const fs::path file = folder / soname;
     if (fs::exists(file, ignored) && dlopen(file.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr) return true;
@@ -60,7 +61,8 @@ void* open_with_dependencies(const std::string& path, const std::string& what) {
   }
   unsupported(what + " " + path + " does not load: " + error,
               missing_dependency(error).empty() ? "install it again, from the same place as the rest of TensorRT"
-                                                : "install the package that has " + missing_dependency(error) + ", or put its folder into LD_LIBRARY_PATH");
+                                                : "install the package that has " + missing_dependency(error) +
+                                                      ", or put its folder into LD_LIBRARY_PATH");
 }
 
 // 8.6.0 is 8600 and 10.16.1 is 101601: the major counted thousands until 10.
@@ -85,18 +87,25 @@ struct Library::Impl {
 
 std::unique_ptr<Library::Impl> Library::Impl::load(const LibraryInfo& info) {
   if (info.kind == LibraryKind::rtx) {
-    unsupported(info.path + " is TensorRT-RTX, another product with another interface", "install TensorRT itself (pip install tensorrt)");
+    unsupported(info.path + " is TensorRT-RTX, another product with another interface",
+                "install TensorRT itself (pip install tensorrt)");
   }
-  if (!info.problem.empty()) unsupported(info.path + ": " + info.problem, "name a libnvinfer.so of this machine's architecture");
+  if (!info.problem.empty())
+    unsupported(info.path + ": " + info.problem, "name a libnvinfer.so of this machine's architecture");
   void* handle = open_with_dependencies(info.path, "the library");
   const auto get_version = reinterpret_cast<std::int32_t (*)()>(dlsym(handle, "getInferLibVersion"));
   tensorrt::Symbols symbols;
-  symbols.create_runtime = reinterpret_cast<decltype(symbols.create_runtime)>(dlsym(handle, "createInferRuntime_INTERNAL"));
-  for (const auto& [address, symbol] : {std::pair{reinterpret_cast<void*>(get_version), "getInferLibVersion"},
-                                        std::pair{reinterpret_cast<void*>(symbols.create_runtime), "createInferRuntime_INTERNAL"}}) {
-    if (address == nullptr) unsupported(info.path + " lacks the function " + symbol, "this is no TensorRT runtime library: name libnvinfer.so");
+  symbols.create_runtime =
+      reinterpret_cast<decltype(symbols.create_runtime)>(dlsym(handle, "createInferRuntime_INTERNAL"));
+  for (const auto& [address, symbol] :
+       {std::pair{reinterpret_cast<void*>(get_version), "getInferLibVersion"},
+        std::pair{reinterpret_cast<void*>(symbols.create_runtime), "createInferRuntime_INTERNAL"}}) {
+    if (address == nullptr)
+      unsupported(info.path + " lacks the function " + symbol,
+                  "this is no TensorRT runtime library: name libnvinfer.so");
   }
-  symbols.create_refitter = reinterpret_cast<decltype(symbols.create_refitter)>(dlsym(handle, "createInferRefitter_INTERNAL"));
+  symbols.create_refitter =
+      reinterpret_cast<decltype(symbols.create_refitter)>(dlsym(handle, "createInferRefitter_INTERNAL"));
   symbols.raw_version = get_version();
 
   auto impl = std::make_unique<Impl>();
@@ -104,7 +113,8 @@ std::unique_ptr<Library::Impl> Library::Impl::load(const LibraryInfo& info) {
   impl->found_by = info.found_by;
   impl->kind = info.kind;
   impl->version = decode_version(symbols.raw_version);
-  if (const auto get_build = reinterpret_cast<std::int32_t (*)()>(dlsym(handle, "getInferLibBuildVersion")); get_build != nullptr) {
+  if (const auto get_build = reinterpret_cast<std::int32_t (*)()>(dlsym(handle, "getInferLibBuildVersion"));
+      get_build != nullptr) {
     impl->version.build = get_build();
   }
   if (impl->version.major == 1) {
@@ -112,11 +122,13 @@ std::unique_ptr<Library::Impl> Library::Impl::load(const LibraryInfo& info) {
                 "install TensorRT itself (pip install tensorrt)");
   }
   if (impl->version.major == 8 && impl->version.minor < 5) {
-    unsupported(info.path + " is TensorRT " + impl->version.str(), "8.5 and 8.6, 10 and 11 are supported: install one of them");
+    unsupported(info.path + " is TensorRT " + impl->version.str(),
+                "8.5 and 8.6, 10 and 11 are supported: install one of them");
   }
   impl->adapter = tensorrt::make_adapter(symbols, impl->version);
   if (!impl->adapter) {
-    unsupported(info.path + " is TensorRT " + impl->version.str() + " (raw version " + std::to_string(symbols.raw_version) + "), whose interface is not known",
+    unsupported(info.path + " is TensorRT " + impl->version.str() + " (raw version " +
+                    std::to_string(symbols.raw_version) + "), whose interface is not known",
                 "8.5 and 8.6, 10 and 11 are supported: install one of them, or a newer cuready");
   }
   return impl;
@@ -145,9 +157,11 @@ std::shared_ptr<Library> Library::open(const SearchOptions& options) {
     if (demanded && error) break;  // named, and not there: the list of places says so
     try {
       auto known = opened.find(key);
-      if (known == opened.end()) known = opened.emplace(key, std::shared_ptr<Library>(new Library(Impl::load(info)))).first;
+      if (known == opened.end())
+        known = opened.emplace(key, std::shared_ptr<Library>(new Library(Impl::load(info)))).first;
       if (options.major != 0 && known->second->version().major != options.major) {
-        places.push_back(info.path + ": is TensorRT " + known->second->version().str() + ", not " + std::to_string(options.major));
+        places.push_back(info.path + ": is TensorRT " + known->second->version().str() + ", not " +
+                         std::to_string(options.major));
         continue;
       }
       return known->second;
@@ -160,29 +174,36 @@ std::shared_ptr<Library> Library::open(const SearchOptions& options) {
   if (!options.path.empty()) message = "there is no TensorRT library at " + options.path;
   if (!places.empty()) message += "; looked at: ";
   for (std::size_t i = 0; i < places.size(); ++i) message += (i == 0 ? "" : "; ") + places[i];
-  throw LibraryNotFound({operation, message, "install TensorRT (pip install tensorrt), or point CUREADY_TENSORRT at libnvinfer.so or its folder", {}, {}},
-                        places);
+  throw LibraryNotFound(
+      {operation, message,
+       "install TensorRT (pip install tensorrt), or point CUREADY_TENSORRT at libnvinfer.so or its folder"},
+      places);
 }
 
 void Library::check_plan(const PlanInfo& plan) const {
   if (plan.truncated) {
-    throw PlanInvalid({"check a plan", "the plan is cut short: " + std::to_string(plan.size) + " of " + std::to_string(plan.declared_size) + " bytes",
-                       "copy or download it again", {}, {}});
+    throw PlanInvalid(
+        {"check a plan",
+         "the plan is cut short: " + std::to_string(plan.size) + " of " + std::to_string(plan.declared_size) + " bytes",
+         "copy or download it again"});
   }
-  if (plan.size < 4) throw PlanInvalid({"check a plan", "it is " + plan.reason, "name a plan file (built by trtexec or `cuready engine build`)", {}, {}});
+  if (plan.size < 4)
+    throw PlanInvalid(
+        {"check a plan", "it is " + plan.reason, "name a plan file (built by trtexec or `cuready engine build`)"});
   const Version& built = plan.built_by;
   if (plan.kind != PlanInfo::Kind::tensorrt || built.major == 0) return;  // another family: TensorRT may know it
   if (built.major == impl_->version.major && built.minor == impl_->version.minor) return;
-  // Another version can run it only through the lean runtime of the building version inside it: a host library of tens of
-  // megabytes. If there is one, or if the plan is large enough to hide one (packed), TensorRT has to answer.
+  // Another version can run it only through the lean runtime of the building version inside it: a host library of tens
+  // of megabytes. If there is one, or if the plan is large enough to hide one (packed), TensorRT has to answer.
   constexpr std::size_t smallest_runtime = std::size_t{8} << 20;
   if (plan.has_host_code || plan.size >= smallest_runtime) return;
   throw EngineVersionError({"check a plan",
-                            "the plan was built by TensorRT " + built.str() + ", this is TensorRT " + impl_->version.str() + " (" + impl_->path + ")",
-                            "build the plan again with TensorRT " + impl_->version.str() + ", or open TensorRT " + std::to_string(built.major) + "." +
-                                std::to_string(built.minor) + " (pip install \"tensorrt==" + std::to_string(built.major) + "." + std::to_string(built.minor) +
-                                ".*\", or CUREADY_TENSORRT=/path/to/it)",
-                            {}, {}},
+                            "the plan was built by TensorRT " + built.str() + ", this is TensorRT " +
+                                impl_->version.str() + " (" + impl_->path + ")",
+                            "build the plan again with TensorRT " + impl_->version.str() + ", or open TensorRT " +
+                                std::to_string(built.major) + "." + std::to_string(built.minor) +
+                                " (pip install \"tensorrt==" + std::to_string(built.major) + "." +
+                                std::to_string(built.minor) + ".*\", or CUREADY_TENSORRT=/path/to/it)"},
                            built, impl_->version);
 }
 
@@ -191,8 +212,9 @@ std::string Library::sibling_plugin_library() const {
   const std::string major = std::to_string(impl_->version.major);
   // The lean runtime has a plugin library of its own, with the version-compatible ones.
   const std::string stem = impl_->kind == LibraryKind::lean ? "libnvinfer_vc_plugin.so" : "libnvinfer_plugin.so";
-  for (const std::string& file : {stem + "." + major, stem,
-                                  stem + "." + major + "." + std::to_string(impl_->version.minor) + "." + std::to_string(impl_->version.patch)}) {
+  for (const std::string& file :
+       {stem + "." + major, stem,
+        stem + "." + major + "." + std::to_string(impl_->version.minor) + "." + std::to_string(impl_->version.patch)}) {
     std::error_code ignored;
     if (fs::exists(folder / file, ignored)) return (folder / file).string();
   }
@@ -212,7 +234,8 @@ void Library::load_plugins(const std::string& path) {
   if (std::find(impl_->plugins.begin(), impl_->plugins.end(), key) != impl_->plugins.end()) return;
   if (path.find('/') != std::string::npos) {
     if (const std::string problem = tensorrt::why_not_loadable(path); !problem.empty()) {
-      unsupported("the plugin library " + path + ": " + problem, "name a shared library that registers TensorRT plugins");
+      unsupported("the plugin library " + path + ": " + problem,
+                  "name a shared library that registers TensorRT plugins");
     }
   }
   void* handle = open_with_dependencies(path, "the plugin library");

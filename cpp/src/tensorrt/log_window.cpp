@@ -16,7 +16,8 @@ namespace tensorrt {
 namespace {
 
 // Bounded multi-producer multi-consumer queue: each cell carries the turn at which it may be written or read next, so
-// writers never wait for readers (Vyukov's scheme, https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue).
+// writers never wait for readers (Vyukov's scheme,
+// https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue).
 class Ring {
  public:
   Ring() noexcept {
@@ -87,7 +88,8 @@ Window& this_window() {
   return instance;
 }
 
-// Lines said on threads that never call TensorRT through us: its own workers. Kept shortly, for the call that caused them.
+// Lines said on threads that never call TensorRT through us: its own workers. Kept shortly, for the call that caused
+// them.
 struct Orphans {
   std::mutex mutex;
   std::deque<LogRecord> records;
@@ -141,7 +143,8 @@ void deliver_or_throw(Severity severity, int code, const char* text) {
 
 void deliver(Severity severity, int code, const char* text) noexcept {
   if (text == nullptr) return;
-  if (severity > Severity::warning && static_cast<std::int32_t>(severity) > threshold.load(std::memory_order_relaxed)) return;
+  if (severity > Severity::warning && static_cast<std::int32_t>(severity) > threshold.load(std::memory_order_relaxed))
+    return;
   try {
     deliver_or_throw(severity, code, text);
   } catch (...) {
@@ -168,7 +171,8 @@ std::vector<LogRecord> window(std::int64_t since_ns) {
 }
 
 std::int64_t now_ns() noexcept {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 }  // namespace tensorrt

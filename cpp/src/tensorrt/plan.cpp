@@ -18,13 +18,14 @@ template <class T>
 T read_le(Span<const std::byte> bytes, std::size_t at) {
   static_assert(std::is_unsigned_v<T>, "only unsigned numbers are read");
   T value = 0;
-  for (std::size_t i = 0; i < sizeof(T) && at + i < bytes.size(); ++i) value |= static_cast<T>(static_cast<T>(bytes[at + i]) << (8 * i));
+  for (std::size_t i = 0; i < sizeof(T) && at + i < bytes.size(); ++i)
+    value |= static_cast<T>(static_cast<T>(bytes[at + i]) << (8 * i));
   return value;
 }
 
-// The payload begins with typed records: four bytes of type, then the value. Seen in plans of 8.6 and 10.6, in this order:
-// the version again (4 records of one byte), a record without a meaning for us, hardware compatibility (int32), two markers,
-// compute capability major and minor (int32 each). Anything else than exactly this means: not known.
+// The payload begins with typed records: four bytes of type, then the value. Seen in plans of 8.6 and 10.6, in this
+// order: the version again (4 records of one byte), a record without a meaning for us, hardware compatibility (int32),
+// two markers, compute capability major and minor (int32 each). Anything else than exactly this means: not known.
 void read_platform(Span<const std::byte> plan, PlanInfo& info) {
   constexpr std::array<unsigned, 4> byte_tag{0x02, 0x80, 0x01, 0x00};
   const std::array<int, 4> version{info.built_by.major, info.built_by.minor, info.built_by.patch, info.built_by.build};
@@ -40,9 +41,10 @@ void read_platform(Span<const std::byte> plan, PlanInfo& info) {
   if (found == end) return;
   const std::size_t at = static_cast<std::size_t>(found - plan.begin()) + pattern.size() + 4;
   if (at + 32 > plan.size()) return;
-  const bool as_seen = read_le<std::uint32_t>(plan, at) == int_tag && read_le<std::uint32_t>(plan, at + 8) == first_marker &&
-                       read_le<std::uint32_t>(plan, at + 12) == second_marker && read_le<std::uint32_t>(plan, at + 16) == int_tag &&
-                       read_le<std::uint32_t>(plan, at + 24) == int_tag;
+  const bool as_seen =
+      read_le<std::uint32_t>(plan, at) == int_tag && read_le<std::uint32_t>(plan, at + 8) == first_marker &&
+      read_le<std::uint32_t>(plan, at + 12) == second_marker && read_le<std::uint32_t>(plan, at + 16) == int_tag &&
+      read_le<std::uint32_t>(plan, at + 24) == int_tag;
   if (!as_seen) return;
   const std::uint32_t level = read_le<std::uint32_t>(plan, at + 4), major = read_le<std::uint32_t>(plan, at + 20),
                       minor = read_le<std::uint32_t>(plan, at + 28);
@@ -56,11 +58,15 @@ void read_platform(Span<const std::byte> plan, PlanInfo& info) {
 // GPU code is ELF too, but of other machines. Only the ends are searched, so that huge plans are not read from disk.
 bool holds_host_library(Span<const std::byte> plan) {
   constexpr std::size_t reach = std::size_t{64} << 20;
-  constexpr std::string_view magic("\x7f" "ELF\x02\x01", 6);
+  constexpr std::string_view magic(
+      "\x7f"
+      "ELF\x02\x01",
+      6);
   constexpr std::uint16_t type_shared = 3, machine_x86_64 = 62, machine_aarch64 = 183;
   const std::string_view all(reinterpret_cast<const char*>(plan.data()), plan.size());
   const auto search = [&](std::size_t begin, std::size_t end) {
-    for (std::size_t at = all.find(magic, begin); at != std::string_view::npos && at < end; at = all.find(magic, at + 1)) {
+    for (std::size_t at = all.find(magic, begin); at != std::string_view::npos && at < end;
+         at = all.find(magic, at + 1)) {
       const std::uint16_t type = read_le<std::uint16_t>(plan, at + 16), machine = read_le<std::uint16_t>(plan, at + 18);
       if (type == type_shared && (machine == machine_x86_64 || machine == machine_aarch64)) return true;
     }

@@ -16,7 +16,8 @@ namespace cuready::tensorrt {
 class OutputMemory {
  public:
   virtual ~OutputMemory() = default;
-  /// At least `size` bytes (at least 1), or null. The stream is null where TensorRT does not say (8.x, and 10's synchronous call).
+  /// At least `size` bytes (at least 1), or null. The stream is null where TensorRT does not say (8.x, and 10's
+  /// synchronous call).
   virtual void* reallocate(const char* tensor, std::uint64_t size, std::uint64_t alignment, void* stream) noexcept = 0;
   virtual void notify_shape(const char* tensor, const Dims& shape) noexcept = 0;
 };
@@ -69,7 +70,8 @@ class RefitterPort {
   virtual std::vector<std::string> missing_weights() = 0;
   /// Type and count; count -1 where it can not be asked.
   virtual void prototype(const char* name, DataType& type, std::int64_t& count) = 0;
-  virtual bool set_weights(const char* name, DataType type, const void* data, std::int64_t count, TensorLocation location) = 0;
+  virtual bool set_weights(const char* name, DataType type, const void* data, std::int64_t count,
+                           TensorLocation location) = 0;
   virtual bool refit() = 0;
 };
 
@@ -86,7 +88,8 @@ class EnginePort {
   virtual TensorInfo describe(const char* tensor) const = 0;
   virtual Dims profile_shape(const char* tensor, int profile, int select) const = 0;
   /// Empty when TensorRT has none.
-  virtual std::vector<std::int64_t> profile_values(const char* tensor, int profile, int select, std::int64_t count) const = 0;
+  virtual std::vector<std::int64_t> profile_values(const char* tensor, int profile, int select,
+                                                   std::int64_t count) const = 0;
   /// Bytes of activation memory, for one profile or (-1) for all.
   virtual std::size_t device_memory_size(int profile) const = 0;
   virtual bool is_refittable() const = 0;
@@ -134,6 +137,5 @@ class Adapter {
   /// The ILogger of this major, for initLibNvInferPlugins.
   virtual void* logger() const noexcept = 0;
 };
-
 
 }  // namespace cuready::tensorrt
