@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "python"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import atheris  # noqa: E402 - the path comes first
+import atheris
 
 with atheris.instrument_imports(include=["cuready", "tests"]):
     from tests.fuzz.targets import TARGETS

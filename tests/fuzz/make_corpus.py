@@ -1,6 +1,6 @@
 """Writes the small corpus of ``tests/data/fuzz``: one or a few valid inputs a target. Needs gcc.
 
-    python tests/fuzz/make_corpus.py
+python tests/fuzz/make_corpus.py
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "python"), str(ROOT)]
 
-from tests.unit.loader.test_fatbin import container, entry, library  # noqa: E402 - the path comes first
-from tests.unit.loader.test_rules import dll  # noqa: E402
+from tests.unit.loader.test_fatbin import container, entry, library  # noqa: E402 - path first
+from tests.unit.loader.test_rules import dll  # noqa: E402 - path first
 
 SMALL = ["-shared", "-fPIC", "-Os", "-s", "-nostdlib", "-Wl,-z,noseparate-code", "-Wl,--build-id=none",
          "-Wl,--no-eh-frame-hdr", "-fno-asynchronous-unwind-tables"]  # fmt: skip
@@ -39,7 +39,9 @@ def elf_files(folder: Path) -> dict[str, bytes]:
     (folder / "libv.so").write_bytes(versioned)
     user = compiled(folder, "int f(void); int g(void); int h(void){return f()+g();}",
                     str(folder / "libv.so"), "-Wl,-rpath,$ORIGIN/lib", "-Wl,--enable-new-dtags")  # fmt: skip
-    old = compiled(folder, both, "-Wl,--hash-style=sysv", "-Wl,-rpath,/x", "-Wl,--disable-new-dtags")
+    old = compiled(
+        folder, both, "-Wl,--hash-style=sysv", "-Wl,-rpath,/x", "-Wl,--disable-new-dtags"
+    )
     return {"versioned": versioned, "user": user, "sysv": old}
 
 

@@ -38,19 +38,18 @@ def _file(data: bytes) -> Iterator[str]:
 
 def elf(data: bytes) -> None:
     """Headers, dynamic section, names, versions, sections, symbols, relocations."""
-    with _file(data) as path, suppress(ElfError):
-        with ElfFile(path) as file:
-            for ask in (
-                lambda: file.needed, lambda: file.soname, lambda: file.rpath, lambda: file.runpath,
-                lambda: file.interpreter, lambda: file.version_needs, lambda: file.flags_1,
-                lambda: file.version_definitions, lambda: file.defined_version_names,
-                lambda: file.sections(*fatbin.SECTIONS), lambda: References(file).undefined,
-                lambda: len(References(file).relocated), lambda: Provider(file).names(),
-                lambda: Provider(file).defines(Wanted(b"malloc", "GLIBC_2.2.5", "libc.so.6")),
-            ):  # fmt: skip
-                with suppress(ElfError):
-                    ask()
-            assert file.bytes_read <= READ_LIMIT + len(data)
+    with _file(data) as path, suppress(ElfError), ElfFile(path) as file:
+        for ask in (
+            lambda: file.needed, lambda: file.soname, lambda: file.rpath, lambda: file.runpath,
+            lambda: file.interpreter, lambda: file.version_needs, lambda: file.flags_1,
+            lambda: file.version_definitions, lambda: file.defined_version_names,
+            lambda: file.sections(*fatbin.SECTIONS), lambda: References(file).undefined,
+            lambda: len(References(file).relocated), lambda: Provider(file).names(),
+            lambda: Provider(file).defines(Wanted(b"malloc", "GLIBC_2.2.5", "libc.so.6")),
+        ):  # fmt: skip
+            with suppress(ElfError):
+                ask()
+        assert file.bytes_read <= READ_LIMIT + len(data)
 
 
 def fatbins(data: bytes) -> None:

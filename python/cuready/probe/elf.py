@@ -12,106 +12,20 @@ import errno
 import os
 import stat
 import struct
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-__all__ = ["ElfError", "ElfFile", "Header", "Segment", "VersionNeed", "parse_header"]
+from cuready.probe import elf_format as e
+from cuready.probe.elf_format import ElfError, Header, Segment, VersionNeed, parse_header
+
+__all__ = ["READ_LIMIT", "ElfError", "ElfFile", "Header", "Segment", "VersionNeed", "parse_header"]
 
 READ_LIMIT = 64 * 1024 * 1024
 """Bytes that one file may cost, all tables together."""
-
-MAGIC = b"\x7fELF"
-CLASS32, CLASS64 = 1, 2
-LITTLE, BIG = 1, 2
-ET_EXEC, ET_DYN = 2, 3
-MACHINES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64", 21: "ppc64"}
-
-PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
-PT_GNU_STACK = 0x6474E551
-
-DT_NEEDED, DT_PLTRELSZ, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ = 1, 2, 4, 5, 6, 7, 8
-DT_STRSZ, DT_SONAME, DT_RPATH, DT_SYMBOLIC, DT_REL, DT_RELSZ = 10, 14, 15, 16, 17, 18
-DT_PLTREL, DT_JMPREL, DT_BIND_NOW, DT_RUNPATH, DT_FLAGS = 20, 23, 24, 29, 30
-DT_GNU_HASH, DT_VERSYM, DT_RELACOUNT, DT_RELCOUNT = 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFF9, 0x6FFFFFFA
-DT_FLAGS_1, DT_VERDEF, DT_VERDEFNUM = 0x6FFFFFFB, 0x6FFFFFFC, 0x6FFFFFFD
-DT_VERNEED, DT_VERNEEDNUM = 0x6FFFFFFE, 0x6FFFFFFF
-DF_1_NODEFLIB, DF_1_NOOPEN, DF_1_PIE = 0x800, 0x40, 0x08000000
-VER_FLG_BASE, VER_FLG_WEAK = 1, 2
 
 _MAX_SEGMENTS = 4096
 _MAX_DYNAMIC = 64 * 1024
 _MAX_VERSIONS = 20_000
 _MAX_STRING = 64 * 1024
-
-
-class ElfError(Exception):
-    """Not an ELF file, one that is cut short, or one whose tables contradict each other."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """The ELF header. ``bits`` is 32 or 64, ``order`` the ``struct`` prefix ``<`` or ``>``."""
-
-    bits: int
-    order: str
-    osabi: int
-    type: int
-    machine: int
-    phoff: int
-    phentsize: int
-    phnum: int
-    shoff: int
-    shentsize: int
-    shnum: int
-    shstrndx: int
-
-    @property
-    def machine_name(self) -> str:
-        """``x86_64``, or the number of a machine without a name here."""
-        return MACHINES.get(self.machine, str(self.machine))
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One program header; sizes in bytes."""
-
-    type: int
-    flags: int
-    offset: int
-    vaddr: int
-    filesz: int
-    memsz: int
-    align: int
-
-
-@dataclass(frozen=True)
-class VersionNeed:
-    """One version that a file needs (Elf64_Vernaux): of which file, its name, its symbol index."""
-
-    file: str
-    name: str
-    index: int
-    weak: bool
-    hidden: bool
-
-
-def parse_header(data: bytes) -> Header:
-    """Read the ELF header from the first 64 bytes of a file. Raises :class:`ElfError`."""
-    if len(data) < 52 or data[:4] != MAGIC:
-        raise ElfError("not an ELF file")
-    bits = {CLASS32: 32, CLASS64: 64}.get(data[4])
-    order = {LITTLE: "<", BIG: ">"}.get(data[5])
-    if bits is None or order is None:
-        raise ElfError("an ELF file of unknown class or byte order")
-    layout = order + ("HHIQQQIHHHHHH" if bits == 64 else "HHIIIIIHHHHHH")
-    if len(data) < 16 + struct.calcsize(layout):
-        raise ElfError("the ELF header is cut short")
-    (kind, machine, _, _, phoff, shoff, _, _, phentsize, phnum, shentsize, shnum, shstrndx) = (
-        struct.unpack_from(layout, data, 16)
-    )
-    return Header(bits, order, data[7], kind, machine, phoff, phentsize, phnum,
-                  shoff, shentsize, shnum, shstrndx)  # fmt: skip
 
 
 class ElfFile:
@@ -176,14 +90,14 @@ class ElfFile:
     def offset_of(self, address: int) -> int:
         """File offset of a virtual address."""
         for segment in self.segments:
-            if segment.type == PT_LOAD and 0 <= address - segment.vaddr < segment.filesz:
+            if segment.type == e.PT_LOAD and 0 <= address - segment.vaddr < segment.filesz:
                 return segment.offset + address - segment.vaddr
         raise ElfError(f"address {address:#x} is in no segment of the file")
 
     def rest_of(self, address: int) -> int:
         """Bytes from a virtual address to the end of its segment in the file."""
         for segment in self.segments:
-            if segment.type == PT_LOAD and 0 <= address - segment.vaddr < segment.filesz:
+            if segment.type == e.PT_LOAD and 0 <= address - segment.vaddr < segment.filesz:
                 return min(segment.vaddr + segment.filesz - address, self.size)
         raise ElfError(f"address {address:#x} is in no segment of the file")
 
@@ -217,7 +131,7 @@ class ElfFile:
         return next((item for item in reversed(self.segments) if item.type == kind), None)
 
     def _read_dynamic(self) -> tuple[tuple[int, int], ...]:
-        segment = self.segment(PT_DYNAMIC)
+        segment = self.segment(e.PT_DYNAMIC)
         if segment is None or segment.filesz == 0:
             return ()
         if self.truncated_at is not None and segment.offset + segment.filesz > self.size:
@@ -243,7 +157,7 @@ class ElfFile:
     @property
     def truncated_at(self) -> int | None:
         """Bytes that the loaded segments need when the file is shorter than that, else None."""
-        end = max((s.offset + s.filesz for s in self.segments if s.type == PT_LOAD), default=0)
+        end = max((s.offset + s.filesz for s in self.segments if s.type == e.PT_LOAD), default=0)
         return end if end > self.size else None
 
     # --- strings ---------------------------------------------------------------------------------
@@ -251,7 +165,7 @@ class ElfFile:
     @cached_property
     def strings(self) -> bytes:
         """The dynamic string table, empty when there is none."""
-        address, size = self.tag(DT_STRTAB), self.tag(DT_STRSZ)
+        address, size = self.tag(e.DT_STRTAB), self.tag(e.DT_STRSZ)
         if address is None or size is None:
             return b""
         return self.at(address, min(size, self.rest_of(address)))
@@ -268,7 +182,7 @@ class ElfFile:
 
     def _short_string(self, offset: int) -> bytes:
         """Read one string without the whole table: NEEDED and SONAME cost 256 bytes each."""
-        address, size = self.tag(DT_STRTAB), self.tag(DT_STRSZ)
+        address, size = self.tag(e.DT_STRTAB), self.tag(e.DT_STRSZ)
         if address is None or size is None or not 0 <= offset < size:
             raise ElfError("a name lies outside the string table")
         left = min(size - offset, self.rest_of(address + offset))
@@ -298,51 +212,51 @@ class ElfFile:
     @cached_property
     def soname(self) -> str | None:
         """DT_SONAME."""
-        return self._one(DT_SONAME)
+        return self._one(e.DT_SONAME)
 
     @cached_property
     def needed(self) -> tuple[str, ...]:
         """DT_NEEDED entries in file order."""
-        return self.strings_of(DT_NEEDED)
+        return self.strings_of(e.DT_NEEDED)
 
     @cached_property
     def runpath(self) -> str | None:
         """DT_RUNPATH."""
-        return self._one(DT_RUNPATH)
+        return self._one(e.DT_RUNPATH)
 
     @cached_property
     def rpath(self) -> str | None:
         """DT_RPATH; None when there is a RUNPATH too, because the loader then ignores it."""
-        return None if self.tag(DT_RUNPATH) is not None else self._one(DT_RPATH)
+        return None if self.tag(e.DT_RUNPATH) is not None else self._one(e.DT_RPATH)
 
     @property
     def flags_1(self) -> int:
         """DT_FLAGS_1."""
-        return self.tag(DT_FLAGS_1) or 0
+        return self.tag(e.DT_FLAGS_1) or 0
 
     @cached_property
     def interpreter(self) -> str | None:
         """PT_INTERP: the dynamic loader that an executable asks for."""
-        segment = self.segment(PT_INTERP)
+        segment = self.segment(e.PT_INTERP)
         if segment is None:
             return None
         data = self.read(segment.offset, min(segment.filesz, 4096))
         return data.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
 
-    # --- symbol versions ---------------------------------------------------------------------------
+    # --- symbol versions --------------------------------------------------------------------
 
     @cached_property
     def version_needs(self) -> tuple[VersionNeed, ...]:
         """DT_VERNEED: versions that this file wants of others, in the loader's order."""
-        address = self.tag(DT_VERNEED)
+        address = self.tag(e.DT_VERNEED)
         found: list[VersionNeed] = []
         while address is not None:
             _, _, file, aux, following = struct.unpack(self._o("HHIII"), self.at(address, 16))
             name, place = self.string(file), address + aux
             while True:
                 _, flags, other, text, more = struct.unpack(self._o("IHHII"), self.at(place, 16))
-                found.append(VersionNeed(name, self.string(text), other & 0x7FFF,
-                                         bool(flags & VER_FLG_WEAK), bool(other & 0x8000)))  # fmt: skip
+                weak, hidden = bool(flags & e.VER_FLG_WEAK), bool(other & 0x8000)
+                found.append(VersionNeed(name, self.string(text), other & 0x7FFF, weak, hidden))
                 _bound(found)
                 if more == 0:
                     break
@@ -352,17 +266,17 @@ class ElfFile:
 
     @cached_property
     def version_definitions(self) -> dict[int, str] | None:
-        """DT_VERDEF: index → name, without the base definition; None when there is no such table."""
-        address = self.tag(DT_VERDEF)
+        """DT_VERDEF: index → name, without the base definition; None without such a table."""
+        address = self.tag(e.DT_VERDEF)
         if address is None:
             return None
         return {index: name for index, flags, name in self._verdef(address)
-                if not flags & VER_FLG_BASE}  # fmt: skip
+                if not flags & e.VER_FLG_BASE}  # fmt: skip
 
     @cached_property
     def defined_version_names(self) -> frozenset[str]:
         """Names that DT_VERDEF defines, the base definition (the file's own name) included."""
-        address = self.tag(DT_VERDEF)
+        address = self.tag(e.DT_VERDEF)
         return frozenset() if address is None else frozenset(n for *_, n in self._verdef(address))
 
     def _verdef(self, address: int) -> list[tuple[int, int, str]]:
@@ -381,10 +295,10 @@ class ElfFile:
     def _o(self, layout: str) -> str:
         return self.header.order + layout
 
-    # --- sections ------------------------------------------------------------------------------------
+    # --- sections ---------------------------------------------------------------------------
 
     def sections(self, *names: bytes) -> list[tuple[bytes, int, int]]:
-        """(name, file offset, size) of the sections called ``names``; [] without section headers."""
+        """(name, file offset, size) of the sections called ``names``; [] without headers."""
         header = self.header
         width = 64 if header.bits == 64 else 40
         if not header.shoff or not header.shnum or header.shentsize != width:
@@ -419,12 +333,3 @@ def _open(path: str) -> int:
         raise ElfError(text if error.errno != errno.ENOENT else "no such file") from None
     except ValueError:
         raise ElfError("no such file") from None
-
-
-def is_elf(path: Path) -> bool:
-    """True when ``path`` starts like an ELF file."""
-    try:
-        with path.open("rb") as stream:
-            return stream.read(4) == MAGIC
-    except OSError:
-        return False

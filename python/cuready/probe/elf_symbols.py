@@ -13,7 +13,7 @@ from array import array
 from dataclasses import dataclass
 from functools import cached_property
 
-from cuready.probe import elf as e
+from cuready.probe import elf_format as e
 from cuready.probe.elf import ElfError, ElfFile
 
 __all__ = ["Provider", "References", "Wanted", "gnu_hash", "sysv_hash"]

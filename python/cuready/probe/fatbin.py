@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from cuready.probe.elf import ElfError, ElfFile
 
-__all__ = ["Architectures", "FatbinError", "SECTIONS", "format_arch", "scan", "scan_file"]
+__all__ = ["SECTIONS", "Architectures", "FatbinError", "format_arch", "scan", "scan_file"]
 
 SECTIONS = (b".nv_fatbin", b"__nv_relfatbin")
 MAGIC = 0xBA55ED50

@@ -17,7 +17,12 @@ from cuready.probe.context import Context, Facts, Incomplete, Skip
 from cuready.probe.elf import ElfError
 from cuready.probe.elf_symbols import Wanted
 from cuready.probe.loader import (
-    LinkMap, LoadFailure, Opened, Process, SymbolFailure, VersionFailure,
+    LinkMap,
+    LoadFailure,
+    Opened,
+    Process,
+    SymbolFailure,
+    VersionFailure,
 )  # fmt: skip
 from cuready.probe.loader.extension import import_extension
 from cuready.probe.loader.torch import import_torch
@@ -52,7 +57,7 @@ def read(context: Context) -> Facts:
 
 def start_process(context: Context, symbols: Callable[[LinkMap, Wanted], bool] | None = None
                   ) -> Process:  # fmt: skip
-    """The diagnosed interpreter, just started. Raises :class:`ElfError` when it is no glibc program."""
+    """The diagnosed interpreter, just started. Raises :class:`ElfError` when not on glibc."""
     executable = targets.executable(context)
     process = Process(context, executable, symbols=symbols, with_shadows=True)
     if process.interpreter.musl:
@@ -72,7 +77,7 @@ def ctypes_module(process: Process) -> LinkMap | None:
 
 @dataclass
 class Survey:
-    """Goes through the targets. ``full``: look up every symbol, not only those that tend to break."""
+    """Goes through the targets. ``full``: look up every symbol, not only those that break most."""
 
     context: Context
     full: bool = False
@@ -84,23 +89,25 @@ class Survey:
 
     def run(self) -> Iterator[LibraryFile]:
         """One :class:`LibraryFile` for each library that a framework opens."""
+        started = start_process(self.context, None if self.full else _tends_to_break)
+        caller = ctypes_module(started)
         torch = targets.module_folder(self.context, "torch")
         with_torch: Process | None = None
         if torch is not None:
-            with_torch = self._process()
-            yield from self._torch(with_torch, torch)
+            with_torch = started.fork()
+            yield from self._torch(with_torch, torch, caller)
         for role, path, opener in targets.frameworks(self.context):
             if self._late(path):
                 continue
-            process = self._process()
+            process = started.fork()
             for earlier in opener:
-                process.dlopen(earlier, caller=ctypes_module(process))
+                process.dlopen(earlier, caller=caller)
             yield self._one(process, role, path)
         for path, needs_torch in targets.extensions(self.context):
             if self._late(path):
                 continue
-            process = with_torch if needs_torch and with_torch is not None else self._process()
-            yield self._one(process, "extension", path)
+            base = with_torch if needs_torch and with_torch is not None else started
+            yield self._one(base.fork(), "extension", path)
 
     def _late(self, path: str) -> bool:
         late = not self.full and time.monotonic() - self.started > TIME_LIMIT_S
@@ -108,13 +115,10 @@ class Survey:
             self.left_out.append(posixpath.basename(path))
         return late
 
-    def _process(self) -> Process:
-        return start_process(self.context, None if self.full else _tends_to_break)
-
-    def _torch(self, process: Process, folder: str) -> Iterator[LibraryFile]:
-        outcome = import_torch(
-            process, folder, self.context.so_far.python.sys_path, ctypes_module(process)
-        )
+    def _torch(
+        self, process: Process, folder: str, caller: LinkMap | None
+    ) -> Iterator[LibraryFile]:
+        outcome = import_torch(process, folder, self.context.so_far.python.sys_path, caller)
         opened = [step for step in outcome.steps if step.map is not None or step.error]
         for step in opened[:1] + opened[-1:] if len(opened) > 1 else opened:
             final = step is opened[-1]
@@ -125,11 +129,8 @@ class Survey:
     def _one(self, process: Process, role: str, path: str) -> LibraryFile:
         name = posixpath.basename(path)
         is_module = role == "extension" and ("cpython-" in name or ".abi3." in name)
-        before = list(process.maps), process.scope
         opened = import_extension(process, path) if is_module else process.dlopen(path)
-        found = describe(process, opened, role, self.owners, error_text=opened.error)
-        process.maps, process.scope = before
-        return found
+        return describe(process, opened, role, self.owners, error_text=opened.error)
 
 
 def _tends_to_break(item: LinkMap, symbol: Wanted) -> bool:
@@ -159,7 +160,7 @@ def describe(
         role=role,
         soname=top.file.soname if top is not None else None,
         needed=_quietly(lambda: top.file.needed, ()) if top is not None else (),
-        resolutions=tuple(_resolutions(tree, process)),
+        resolutions=tuple(_resolutions(tree)),
         missing=tuple(_missing(failures)),
         unresolved=tuple(_unresolved(failures, tree))[:_UNRESOLVED_LIMIT],
         error_text=error_text if unknown is None else None,
@@ -175,7 +176,7 @@ def _quietly(read_it: Callable[[], tuple[str, ...]], default: tuple[str, ...]) -
         return default
 
 
-def _resolutions(tree: Iterable[LinkMap], process: Process) -> Iterator[Resolution]:
+def _resolutions(tree: Iterable[LinkMap]) -> Iterator[Resolution]:
     """What is worth reporting: everything but the system's own libraries found in the usual way."""
     for item in tree:
         if item.kind == "main" or item.rule == "path":

@@ -154,7 +154,10 @@ def _one(context: Context, path: str, have: dict[str, str]) -> LibraryFile | Non
     except (OSError, PeError) as error:
         return LibraryFile(path, role="torch", unknown=str(error))
     missing = [name for name in needed if not _there(name, have)]
-    text = f'[WinError 126] The specified module could not be found. Error loading "{path}" or one of its dependencies.'
+    text = (
+        "[WinError 126] The specified module could not be found. "
+        f'Error loading "{path}" or one of its dependencies.'
+    )
     return LibraryFile(
         path,
         role="torch",

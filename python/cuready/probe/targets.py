@@ -1,4 +1,4 @@
-"""Which files of an environment the loader is asked about: frameworks, extensions, what opens what."""
+"""Which files the loader is asked about: frameworks, extensions, and what opens what by name."""
 
 from __future__ import annotations
 
@@ -161,8 +161,11 @@ def extensions(context: Context) -> Iterator[tuple[str, bool]]:
 
 
 def _candidates(context: Context) -> list[Distribution]:
-    found = [item for item in context.so_far.python.distributions
-             if item.record_present and (_BUILT_ON_TORCH.match(item.name) or _requires_torch(item))]  # fmt: skip
+    found = [
+        item
+        for item in context.so_far.python.distributions
+        if item.record_present and (_BUILT_ON_TORCH.match(item.name) or _requires_torch(item))
+    ]
     return sorted(found, key=lambda item: not _BUILT_ON_TORCH.match(item.name))
 
 
@@ -204,7 +207,7 @@ def opened_later(context: Context, path: str) -> tuple[str, ...]:
 
 
 def _nvrtc_builtins(context: Context, path: str) -> tuple[str, ...]:
-    """``libnvrtc-builtins.so.12.8``: the opener's major and minor, which its package's version says."""
+    """``libnvrtc-builtins.so.12.8``: the opener's major and minor, by its package's version."""
     major = path.rpartition(".")[2]
     for item in context.so_far.python.distributions:
         if item.name.replace("_", "-").lower() in (f"nvidia-cuda-nvrtc-cu{major}",

@@ -1,4 +1,4 @@
-"""``cuready why``: one name, traced through the loader, as a tree of libraries with their owners."""
+"""One name, traced through the loader: a tree of libraries with their owners."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class UnknownNameError(InputError):
 
 @dataclass(frozen=True)
 class Node:
-    """A library in the tree. ``path`` None: the loader does not find it. ``again``: shown before."""
+    """A library in the tree. ``path`` None: it is not found. ``again``: shown before."""
 
     name: str
     path: str | None
@@ -47,7 +47,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Step:
-    """One library that is opened. ``problems``: everything that would go wrong, the first as said."""
+    """One library that is opened. ``problems``: all that would go wrong, the first as said."""
 
     path: str
     owner: str
@@ -155,10 +155,13 @@ class _Trace:
         steps, first = [], None
         for path in libraries[:_EXTENSIONS_SHOWN]:
             is_module = "cpython-" in path or ".abi3." in path
-            maps, scope = list(self.process.maps), self.process.scope
-            opened = import_extension(self.process, path) if is_module else self._open(path)
+            process = self.process.fork()
+            opened = (
+                import_extension(process, path)
+                if is_module
+                else process.dlopen(path, caller=self.caller)
+            )
             steps.append(self._step(opened))
-            self.process.maps, self.process.scope = maps, scope
             first = first or opened.error
         left = len(libraries) - _EXTENSIONS_SHOWN
         notes = (f"{left} more libraries of this package were not looked at",) if left > 0 else ()

@@ -490,7 +490,7 @@ def a_diamond_of_dependencies(w: Workshop) -> Case:
 
 @scenario
 def a_version_that_the_library_does_not_define(w: Workshop) -> Case:
-    old, new, library = old_and_new(w)
+    old, _, library = old_and_new(w)
     user = w.lib("libuser.so", "int f2(void); int g(void){return f2();}", needs=[library],
                  runpath=str(old))  # fmt: skip
     return opened(user)

@@ -32,6 +32,28 @@ _open_global_dependencies()
 from torch import _C
 """
 
+# As torch 2.x does it: when a CUDA library is what fails, open the wheels' copies by path, try again.
+TORCH_INIT_THAT_HELPS_ITSELF = """
+import ctypes, glob, os, sys
+def _open_global_dependencies():
+    here = os.path.dirname(os.path.abspath(__file__))
+    path = os.path.join(here, "lib", "libtorch_global_deps.so")
+    try:
+        ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        cuda_libs = {"nvjitlink": "libnvJitLink.so.*[0-9]", "cusparse": "libcusparse.so.*[0-9]"}
+        if not any(name.split(".")[0] in str(error) for name in cuda_libs.values()):
+            raise
+        for folder, name in cuda_libs.items():
+            found = [f for p in sys.path for f in glob.glob(f"{p}/nvidia/{folder}/lib/{name}")]
+            if not found:
+                raise ValueError(f"{name} not found in the system path {sys.path}")
+            ctypes.CDLL(found[0])
+        ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+_open_global_dependencies()
+from torch import _C
+"""
+
 CHILD = """
 import sys
 sys.path.insert(0, sys.argv[1])

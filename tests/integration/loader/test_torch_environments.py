@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .environment import Environment, library
+from .environment import TORCH_INIT_THAT_HELPS_ITSELF, Environment, library
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,9 @@ def test_a_healthy_environment_has_no_finding(env: Environment) -> None:
 
 
 def test_an_older_nccl_is_lib03(env: Environment) -> None:
-    env.lib("libnccl.so.2", "int ncclInit(void){return 0;}", into=f"{env.site_name}/nvidia/nccl/lib")
+    env.lib(
+        "libnccl.so.2", "int ncclInit(void){return 0;}", into=f"{env.site_name}/nvidia/nccl/lib"
+    )
     real = env.really("torch")
     assert "undefined symbol: ncclCommResume" in real
     snapshot = env.snapshot()
@@ -65,6 +67,14 @@ def test_nvjitlink_shadowed_by_ld_library_path_is_lib04(env: Environment) -> Non
     (finding,) = [item for item in env.diagnosis(snapshot).findings if item.id == "LIB04"]
     assert finding.fix[0].commands == ("unset LD_LIBRARY_PATH",)
     assert f"{env.folder}/cuda/lib64" in finding.fix[0].note
+
+
+def test_a_torch_that_helps_itself_out_of_it_has_no_finding(env: Environment) -> None:
+    (env.site / "torch/__init__.py").write_text(TORCH_INIT_THAT_HELPS_ITSELF)
+    old = env.lib("libnvJitLink.so.12", into="cuda/lib64")
+    variables = {"LD_LIBRARY_PATH": str(old.parent)}
+    assert env.really("torch", variables) == ""
+    assert env.ids(env.snapshot(variables)) == []
 
 
 def test_the_same_nvjitlink_on_ld_library_path_is_no_error(env: Environment) -> None:
@@ -131,7 +141,9 @@ def test_extensions_that_lack_a_library(name: str, env: Environment) -> None:
     gone.unlink()
     env.distribution("flash-attn", "2.8.3", [path], requires=["torch"])
     snapshot = env.snapshot()
-    assert env.really("flash_attn_2_cuda") == f"ImportError: {library(snapshot, 'flash').error_text}"
+    assert (
+        env.really("flash_attn_2_cuda") == f"ImportError: {library(snapshot, 'flash').error_text}"
+    )
     assert env.ids(snapshot) == [expected]
 
 

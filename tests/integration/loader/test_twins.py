@@ -34,7 +34,9 @@ class Venv:
                     "PIP_CONFIG_FILE": os.devnull}  # fmt: skip
 
     def run(self, *command: str) -> None:
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            command, env=self.env, capture_output=True, text=True, timeout=120, check=False
+        )
         assert done.returncode == 0, done.stderr
 
     def pip(self, *arguments: str) -> None:

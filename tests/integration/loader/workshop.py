@@ -106,7 +106,9 @@ class Workshop:
 
 def run(command: Sequence[object]) -> str:
     """Run a tool that must succeed."""
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [str(c) for c in command], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, f"{command}\n{done.stderr}"
     return done.stdout
 
@@ -129,7 +131,7 @@ def really(case: Case, python: str = sys.executable) -> str | None:
     plan = json.dumps([(how, str(path)) for how, path in case.opens])
     done = subprocess.run(
         [python, "-S", "-c", CHILD, plan], capture_output=True, text=True, timeout=60,
-        env=environment(case), cwd=case.cwd,
+        env=environment(case), cwd=case.cwd, check=False,
     )  # fmt: skip
     if done.returncode < 0:
         return {signal.SIGBUS: "Bus error"}.get(-done.returncode, f"signal {-done.returncode}")

@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cuready.snapshot import (
-    Distribution, GpuCode, LibraryFile, LoaderState, PciGpu, Platform, PythonEnv, RecordProblem,
-    Resolution, Snapshot, TorchBuild, UnresolvedSymbol,
+    Distribution,
+    GpuCode,
+    LibraryFile,
+    LoaderState,
+    PciGpu,
+    Platform,
+    PythonEnv,
+    RecordProblem,
+    Resolution,
+    Snapshot,
+    TorchBuild,
+    UnresolvedSymbol,
 )  # fmt: skip
 
 SITE = "/env/lib/python3.12/site-packages"

@@ -103,9 +103,7 @@ def test_a_library_without_gpu_code(tmp_path: Path) -> None:
         (container([struct.pack("<HHIQ", 2, 1, 64, 1 << 40).ljust(80, b"\0")]), "leaves"),
     ],
 )
-def test_an_unknown_layout_is_unknown_not_a_guess(
-    data: bytes, reason: str, tmp_path: Path
-) -> None:
+def test_an_unknown_layout_is_unknown_not_a_guess(data: bytes, reason: str, tmp_path: Path) -> None:
     sass, ptx, status, why = scan(tmp_path, library(data))
     assert (sass, ptx, status) == ((), (), "unknown")
     assert reason in why

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.fuzz.targets import TARGETS
 
 TESTS = Path(__file__).parents[2]

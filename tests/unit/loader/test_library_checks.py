@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.loader.snapshots import (
+    ADA,
+    CASES,
+    MORE_FIRING,
+    MORE_SILENT,
+    PASCAL,
+    _torch_code,
+    _twins,
+    snap,
+)
 
 from cuready.doctor.engine import diagnose
 from cuready.doctor.finding import Finding, Severity
 from cuready.doctor.registry import Skipped, Unknown, all_checks
 from cuready.snapshot import Snapshot
-
-from tests.unit.loader.snapshots import ADA, CASES, MORE_FIRING, MORE_SILENT, PASCAL, _torch_code, _twins, snap
 
 CHECKS = {item.id: item for item in all_checks()}
 

@@ -92,7 +92,9 @@ def test_init_functions(path: str, name: str) -> None:
 
 
 def test_the_table_of_torch_in_its_two_forms() -> None:
-    as_dict = 'cuda_libs: dict[str, str] = {"cublas": "libcublas.so.*[0-9]", "nccl": "libnccl.so.*"}'
+    as_dict = (
+        'cuda_libs: dict[str, str] = {"cublas": "libcublas.so.*[0-9]", "nccl": "libnccl.so.*"}'
+    )
     as_list = 'cuda_libs = [("cublas", "libcublas.so.*[0-9]"), ("nccl", "libnccl.so.*")]'
     expected = [("cublas", "libcublas.so.*[0-9]"), ("nccl", "libnccl.so.*")]
     assert preload_table(as_dict) == preload_table(as_list) == expected

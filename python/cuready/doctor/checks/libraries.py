@@ -16,7 +16,8 @@ from cuready.doctor.registry import Outcome, Skipped, check
 from cuready.snapshot import LibraryFile, Resolution, Snapshot, UnresolvedSymbol
 
 _CUDA_SONAME = re.compile(
-    r"^lib(?:cudart|cublas|cublasLt|nvrtc|cufft|cusparse|cusolver|nvJitLink|cupti|npp\w*)\.so\.(\d+)"
+    r"^lib(?:cudart|cublas|cublasLt|nvrtc|cufft|cusparse|cusolver|nvJitLink|cupti|npp\w*)"
+    r"\.so\.(\d+)"
 )
 # CUDA major of the sonames whose own number is another: libcufft.so.11 is of CUDA 12.
 _MAJOR = {
@@ -147,12 +148,12 @@ def older_nccl(snapshot: Snapshot) -> Outcome:
 
 @check("LIB04", needs=("libraries",))
 def another_nvjitlink(snapshot: Snapshot) -> Outcome:
-    """A CUDA library finds another libnvJitLink, or another part of CUDA, than its own release's."""
+    """A CUDA library finds another libnvJitLink, or part of CUDA, than its own release's."""
     if not snapshot.libraries:
         return NOTHING_WALKED
     found = _symbols(
         snapshot,
-        lambda _, s: bool(re.match(r"_*nvJitLink|(?:cublas|cusparse|cusolver|cufft|nvrtc)", s.symbol)
+        lambda _, s: bool(re.match(r"_*nvJitLink|cublas|cusparse|cusolver|cufft|nvrtc", s.symbol)
                           or re.match(r"lib(?:nv|cu)\w+\.so", s.version or "")),
     )  # fmt: skip
     return _once(
@@ -239,7 +240,7 @@ def _other_major(
     installer = for_package(snapshot, name)
     if same:
         wheel = wheel_of(lacking, major or 12)
-        cause = f"{name} needs {lacking}, which no installed package brings and the loader finds nowhere."
+        cause = f"{name} needs {lacking}, which no package brings and the loader finds nowhere."
         fix = Fix((installer.install([wheel]),), f"brings {lacking}")
         title = f"{lacking} is not installed"
     else:
@@ -353,7 +354,7 @@ def _old_libstdcxx(snapshot: Snapshot, library: LibraryFile, symbol: UnresolvedS
     return catalogue.finding(
         "LIB09",
         subject=symbol.provider or "libstdc++.so.6",
-        cause=f"{symbol.wanted_by} wants {symbol.version}, and {symbol.provider} does not define it.",
+        cause=f"{symbol.wanted_by} wants {symbol.version}; {symbol.provider} does not define it.",
         evidence=evidence,
         fix=fixes,
     )

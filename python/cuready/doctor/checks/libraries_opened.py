@@ -70,7 +70,7 @@ def _older(snapshot: Snapshot, library: LibraryFile, symbol: str, provider: str 
     return catalogue.finding(
         "LIB05",
         subject="cudnn",
-        cause=f"{library.path} needs {symbol}, and {provider or 'the cuDNN that is found'} lacks it.",
+        cause=f"{library.path} needs {symbol}, and {provider or 'the cuDNN found'} lacks it.",
         evidence=[Evidence(library.path, library.error_text or "")],
         fix=out_of_the_way(snapshot, how),
     )
@@ -139,7 +139,7 @@ def tensorflow_cannot_open(snapshot: Snapshot) -> Outcome:
             subject=owner,
             cause=f"TensorFlow opens {', '.join(names)} by name, and the loader finds "
             f"{'none of them' if len(names) == len(walked[0].dlopens) else 'them nowhere'}.",
-            evidence=[Evidence(item.wanted_by, f"{item.soname}: not found") for item in missing[:8]],
+            evidence=[Evidence(m.wanted_by, f"{m.soname}: not found") for m in missing[:8]],
             fix=(Fix((for_package(snapshot, "tensorflow").install([wanted]),),
                      "brings the CUDA libraries of the release that TensorFlow was built with"),),
         )

@@ -108,7 +108,7 @@ def _pairs(snapshot: Snapshot) -> Iterator[Finding]:
             problems = list(group)
             for other in map(canonicalize_name, others):
                 key = (min(name, other), max(name, other))
-                if key not in seen:
+                if key not in seen and facts.installed(snapshot, other):
                     seen.add(key)
                     yield _overlap(snapshot, item, other, problems)
 

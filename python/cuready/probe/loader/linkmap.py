@@ -1,4 +1,4 @@
-"""One loaded object of the simulated process: the loader's ``struct link_map``, as far as we need it."""
+"""One object of the simulated process: the loader's ``struct link_map``, as far as we need it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cuready.probe.elf_symbols import Provider, References
 __all__ = ["LinkMap", "LoadFailure"]
 
 
-class LoadFailure(Exception):  # noqa: N818 - the loader's error, raised and caught inside
+class LoadFailure(Exception):  # noqa: N818 - the loader's error, caught inside
     """What ``dlerror`` would say. ``kind``: missing, file, class, version, symbol, crash."""
 
     def __init__(self, text: str, *, kind: str, name: str = "", wanted_by: str = "") -> None:
@@ -65,8 +65,8 @@ class LinkMap:
 
     @property
     def shown(self) -> str:
-        """Its name in error texts."""
-        return self.name or "<main program>"
+        """Its name in error texts; the program's is as it was called."""
+        return self.name or self.path
 
     def answers_to(self, name: str) -> bool:
         """glibc's ``_dl_name_match_p``."""

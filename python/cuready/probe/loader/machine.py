@@ -85,7 +85,7 @@ class Interpreter:
         return {name: tuple(paths) for name, paths in found.items()}
 
     def cached(self, name: str) -> str | None:
-        """The path that ld.so.cache gives for ``name``: best CPU level first, then the plain one."""
+        """The path that ld.so.cache gives for ``name``: best CPU level first, then plain."""
         plain: str | None = None
         best: tuple[int, str] | None = None
         for path, level in self.cache.get(name, ()):

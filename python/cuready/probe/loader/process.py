@@ -5,11 +5,12 @@ Nothing is loaded. Source of the rules: elf/rtld.c, dl-open.c, dl-deps.c, dl-obj
 
 from __future__ import annotations
 
+import copy
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cuready.probe import elf
+from cuready.probe import elf_format as elf
 from cuready.probe.context import Context
 from cuready.probe.elf import ElfError, ElfFile
 from cuready.probe.loader.linkmap import LinkMap, LoadFailure
@@ -96,6 +97,9 @@ class Process:
         shown = self.executable
         self.start_errors = [
             f"{shown}: error while loading shared libraries: {failure.text}" for failure in failures
+        ] or [
+            f"{shown}: {failure.text}"
+            for failure in check_versions([main, *self.scope[1:]], self.maps)
         ]
         self._settle(self.maps)
 
@@ -117,8 +121,8 @@ class Process:
                        versions_checked=True, relocated=True, needed=[], searchlist=[])  # fmt: skip
 
     def _preloads(self) -> list[tuple[str, str]]:
-        found = [(name, "LD_PRELOAD")
-                 for name in self.context.env.get("LD_PRELOAD", "").replace(":", " ").split()]  # fmt: skip
+        variable = self.context.env.get("LD_PRELOAD", "").replace(":", " ")
+        found = [(name, "LD_PRELOAD") for name in variable.split()]
         text = self.context.read_text("/etc/ld.so.preload") or ""
         lines = (line.split("#", 1)[0] for line in text.splitlines())
         names = " ".join(lines).replace(":", " ").split()
@@ -241,7 +245,7 @@ class Process:
                                         wanted_by=item.path))  # fmt: skip
         return None
 
-    # --- dlopen ------------------------------------------------------------------------------------
+    # --- dlopen -------------------------------------------------------------------------------
 
     def dlopen(
         self, name: str, *, caller: LinkMap | None = None, to_global: bool = False
@@ -277,16 +281,15 @@ class Process:
             self._globalise(top, to_global)
         return Opened(name, top, tuple(failures), new)
 
-    def probe(self, name: str, *, caller: LinkMap | None = None) -> Opened:
-        """:meth:`dlopen` in a process of its own that stands where this one stands now."""
-        maps, scope = list(self.maps), self.scope
-        opened = self.dlopen(name, caller=caller)
-        self.maps, self.scope = maps, scope
-        return opened
+    def fork(self) -> Process:
+        """Another process that stands where this one stands now; files stay open in both."""
+        other = copy.copy(self)
+        other.maps, other.scope = list(self.maps), list(self.scope)
+        return other
 
     def _link(self, top: LinkMap) -> list[LoadFailure]:
         """Symbol versions, then relocations, in the loader's order."""
-        assert top.searchlist is not None  # noqa: S101 - _map_dependencies has just set it
+        assert top.searchlist is not None  # noqa: S101 - _map_dependencies set it
         fresh = [item for item in top.searchlist if not item.versions_checked]
         failures = check_versions(fresh, self.maps, self.symbols)
         if failures:

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cuready.probe import elf
+from cuready.probe import elf_format as elf
 from cuready.probe.context import Context
 from cuready.probe.elf import ElfError, ElfFile
 from cuready.probe.loader.linkmap import LinkMap, LoadFailure
@@ -28,7 +28,7 @@ _PASSABLE = (0, errno.ENOENT, errno.EACCES, errno.ENOTDIR)
 
 @dataclass(frozen=True)
 class Found:
-    """A file that the loader accepts: its name as the loader builds it, and which rule led there."""
+    """A file that the loader accepts: its name as the loader builds it, and what led there."""
 
     name: str
     file: ElfFile
@@ -48,7 +48,7 @@ class _Place:
 
 
 class Search:
-    """Finds libraries as one process would: with its environment, its loader, its working folder."""
+    """Finds libraries as one process would: its environment, its loader, its working folder."""
 
     def __init__(self, context: Context, interpreter: Interpreter) -> None:
         self.context = context

@@ -37,7 +37,7 @@ class SymbolFailure(LoadFailure):
 def check_versions(
     fresh: Sequence[LinkMap], maps: Sequence[LinkMap], _filter: SymbolFilter | None = None
 ) -> list[LoadFailure]:
-    """DT_VERNEED of every object of ``fresh`` against DT_VERDEF of what answers to the file name."""
+    """DT_VERNEED of each object of ``fresh`` against DT_VERDEF of what answers to the name."""
     failures: list[LoadFailure] = []
     for item in fresh:
         try:
