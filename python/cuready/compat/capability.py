@@ -119,14 +119,16 @@ def code_runs_on(
     cuda: Version | None = None,
 ) -> Answer:
     """Whether code with these architectures runs on ``gpu``; ``unknown`` when none is known."""
-    machine = [parse_arch(item) for item in sass]
-    portable = [parse_arch(item, ptx=True) for item in ptx]
+    machine, odd = _parse_all(sass, ptx=False)
+    portable, odder = _parse_all(ptx, ptx=True)
     fitting = next((item for item in reversed(machine) if item.runs_on(gpu, cuda)), None)
     if fitting is not None:
         return yes(f"{fitting} code runs on compute capability {gpu}", SOURCE)
     fitting = next((item for item in reversed(portable) if item.runs_on(gpu, cuda)), None)
     if fitting is not None:
         return yes(f"the driver compiles {fitting} PTX for compute capability {gpu}", SOURCE)
+    if odd or odder:
+        return unknown(f"{(odd + odder)[0]!r} in its architecture list is new to us")
     if not machine and not portable:
         return unknown("no architecture list is known")
     have = " ".join(str(item) for item in (*machine, *portable))
@@ -135,6 +137,18 @@ def code_runs_on(
 
 def runs_only_by_ptx(sass: Iterable[str], ptx: Iterable[str], gpu: ComputeCapability) -> bool:
     """Whether ``gpu`` is served by PTX alone, so that the driver must know the toolkit's PTX."""
-    if any(parse_arch(item).runs_on(gpu) for item in sass):
+    if any(item.runs_on(gpu) for item in _parse_all(sass, ptx=False)[0]):
         return False
-    return any(parse_arch(item, ptx=True).runs_on(gpu) for item in ptx)
+    return any(item.runs_on(gpu) for item in _parse_all(ptx, ptx=True)[0])
+
+
+def _parse_all(texts: Iterable[str], *, ptx: bool) -> tuple[list[Arch], list[str]]:
+    """(architectures, entries that are none that we know)."""
+    known: list[Arch] = []
+    odd: list[str] = []
+    for text in texts:
+        try:
+            known.append(parse_arch(text, ptx=ptx))
+        except CompatError:
+            odd.append(text)
+    return known, odd

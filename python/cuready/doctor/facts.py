@@ -83,11 +83,12 @@ def bare_linux(snapshot: Snapshot) -> bool:
 
 def gpu_capability(gpu: PciGpu, snapshot: Snapshot) -> ComputeCapability | None:
     """Compute capability of a PCI GPU: as read, by its PCI id, or by the driver's name for it."""
-    if gpu.compute_capability:
-        return parse_capability(gpu.compute_capability)
+    if (read := _capability(gpu.compute_capability)) is not None:
+        return read
     for device in (*snapshot.cuda.devices, *snapshot.nvml.devices):
-        if device.compute_capability and same_address(device.pci_address, gpu.address):
-            return parse_capability(device.compute_capability)
+        asked = _capability(device.compute_capability)
+        if asked is not None and same_address(device.pci_address, gpu.address):
+            return asked
     known = gpu_tables.by_pci_id(gpu.device_id)
     if known is not None:
         return known.capability
@@ -98,6 +99,14 @@ def gpu_capability(gpu: PciGpu, snapshot: Snapshot) -> ComputeCapability | None:
 def same_address(left: str | None, right: str) -> bool:
     """Whether two PCI addresses are one: NVML writes eight digits of the domain, sysfs four."""
     return left is not None and left.lower().lstrip("0") == right.lower().lstrip("0")
+
+
+def _capability(text: str | None) -> ComputeCapability | None:
+    """``8.9`` as read by somebody else; None when it is none."""
+    try:
+        return parse_capability(text) if text else None
+    except CompatError:
+        return None
 
 
 def _capability_by_name(name: str) -> ComputeCapability | None:
@@ -118,9 +127,9 @@ def capabilities(snapshot: Snapshot) -> dict[str, ComputeCapability]:
     """GPU in words → compute capability. What the driver itself says comes before the tables."""
     for probe in (snapshot.cuda, snapshot.nvml):
         found = {
-            device.name or f"GPU {device.index}": parse_capability(device.compute_capability)
+            device.name or f"GPU {device.index}": capability
             for device in probe.devices
-            if device.compute_capability
+            if (capability := _capability(device.compute_capability)) is not None
         }
         if found:
             return found

@@ -7,7 +7,7 @@ from packaging.version import Version
 from cuready.doctor import catalogue, facts
 from cuready.doctor.finding import Evidence, Fix, Severity
 from cuready.doctor.installers import for_package, reinstall_fitting
-from cuready.doctor.registry import Outcome, Skipped, check
+from cuready.doctor.registry import Outcome, Skipped, Unknown, check
 from cuready.snapshot import Distribution, Snapshot
 
 
@@ -161,10 +161,12 @@ def jax_without_plugin(snapshot: Snapshot) -> Outcome:
         if name.startswith("jax-cuda") and name.endswith(("-plugin", "-pjrt"))
     }
     owner = for_package(snapshot, "jaxlib")
-    here = Version(jaxlib[0].version)
+    here = facts.version(jaxlib[0].version)
+    if here is None:
+        return Unknown(f"jaxlib {jaxlib[0].version!r} is not a version")
     majors = {facts.cuda_family(name) for name in parts}
     # A plugin serves its own release and patches of it: 0.12.0.1 goes with jaxlib 0.12.0.
-    other = {n: i for n, i in parts.items() if Version(i.version).release[:3] != here.release[:3]}
+    other = {n: i for n, i in parts.items() if _release(i.version) != here.release[:3]}
     half = {m for m in majors for kind in ("plugin", "pjrt") if f"jax-cuda{m}-{kind}" not in parts}
     if parts and not other and not half and len(majors) == 1:
         return ()
@@ -196,6 +198,11 @@ def jax_without_plugin(snapshot: Snapshot) -> Outcome:
             fix=(Fix((owner.install([f"jax[cuda{major}]=={here.base_version}"], upgrade=True),)),),
         )
     ]
+
+
+def _release(text: str) -> tuple[int, ...] | None:
+    found = facts.version(text)
+    return found.release[:3] if found is not None else None
 
 
 def _jax_major(snapshot: Snapshot) -> int:

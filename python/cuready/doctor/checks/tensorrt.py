@@ -250,7 +250,9 @@ def _torch_tensorrt(snapshot: Snapshot) -> Outcome:
         return Skipped("one TensorRT family, no Torch-TensorRT") if not bridge else ()
     from packaging.requirements import InvalidRequirement, Requirement
 
-    have = Version(torch[0].version)
+    have = facts.version(torch[0].version)
+    if have is None:
+        return Unknown(f"torch {torch[0].version!r} is not a version")
     for line in bridge[0].requires:
         try:
             requirement = Requirement(line)
