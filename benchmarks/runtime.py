@@ -1,6 +1,6 @@
 """Measures the inference core against its peers, as ratios inside one process.
 
-usage: runtime.py --library LIB --engines DIR... --native DIR [--b1 DIR] [--out FILE] [--only ROW...]
+usage: runtime.py --library LIB --engines DIR... [--native DIR] [--b1 DIR] [--out FILE]
        runtime.py --simulated     (no GPU: tries every step on the simulated driver and TensorRT)
 
 B0 is the same calls in C++ straight on the interface (native/b0.cpp), interleaved call by call;

@@ -115,7 +115,7 @@ class B1Context:
         self.inputs = {n for n in self.names if self.engine.get_tensor_mode(n) == input_mode}
 
     def bind(self, arrays: Mapping[str, Any]) -> None:
-        """Shapes and addresses of every tensor, as a program with other arrays at each call does."""
+        """Shapes and addresses of every tensor: what other arrays at each call need."""
         for name in self.names:
             array = arrays[name]
             if name in self.inputs:

@@ -451,16 +451,16 @@ def _rates(bench: Bench, name: str, *, threads: bool, limit: float | None) -> It
         pair = Contenders(bench, name, count)
         guess = pair.b0(20, wait_each=threads)
         iterations = max(10, int(guess / count * (0.05 if bench.quick else 0.7)))
-        ours, theirs = [], []
+        ours: list[float] = []
+        theirs: list[float] = []
         for index in range(2 if bench.quick else 6):
-            steps: list[Callable[[], None]] = [
-                lambda: ours.append(
-                    pair.threads(iterations) if threads else pair.submitted(iterations * count)
-                ),
-                lambda: theirs.append(pair.b0(iterations, wait_each=threads)),
-            ]
-            for step in steps if index % 2 == 0 else reversed(steps):
-                step()
+            for which in ("ours", "b0") if index % 2 == 0 else ("b0", "ours"):
+                if which == "b0":
+                    theirs.append(pair.b0(iterations, wait_each=threads))
+                elif threads:
+                    ours.append(pair.threads(iterations))
+                else:
+                    ours.append(pair.submitted(iterations * count))
         pair.pool.close()
         ratio = median(ours) / median(theirs)
         kind = f"{count} Python threads on one pool" if threads else f"{count} contexts"

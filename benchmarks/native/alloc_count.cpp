@@ -41,8 +41,7 @@ __attribute__((visibility("default"))) void* realloc(void* old, std::size_t size
   return __libc_realloc(old, size);
 }
 
-__attribute__((visibility("default"))) int posix_memalign(void** out, std::size_t alignment,
-                                                          std::size_t size) {
+__attribute__((visibility("default"))) int posix_memalign(void** out, std::size_t alignment, std::size_t size) {
   static auto* original = next<int (*)(void**, std::size_t, std::size_t)>("posix_memalign");
   ++count;
   return original(out, alignment, size);

@@ -133,8 +133,7 @@ struct b0_context {
     auto set_address = method<bool (*)(void*, char const*, void*)>(slots.set_tensor_address);
     bool fine = true;
     for (Tensor const& t : tensors) {
-      void const* dims =
-          major == 8 ? static_cast<void const*>(&t.dims32) : static_cast<void const*>(&t.dims64);
+      void const* dims = major == 8 ? static_cast<void const*>(&t.dims32) : static_cast<void const*>(&t.dims64);
       if (t.is_input) fine &= set_shape(object, t.name.c_str(), dims);
       fine &= set_address(object, t.name.c_str(), t.device[set]);
     }
@@ -144,16 +143,14 @@ struct b0_context {
     bool fine = true;
     for (Tensor const& t : tensors)
       if (t.is_input)
-        fine &= driver().copy_to_device(reinterpret_cast<uint64_t>(t.device[0]), t.pinned, t.bytes,
-                                        stream) == 0;
+        fine &= driver().copy_to_device(reinterpret_cast<uint64_t>(t.device[0]), t.pinned, t.bytes, stream) == 0;
     return fine;
   }
   bool copy_out() const {
     bool fine = true;
     for (Tensor const& t : tensors)
       if (!t.is_input)
-        fine &= driver().copy_to_host(t.pinned, reinterpret_cast<uint64_t>(t.device[0]), t.bytes,
-                                      stream) == 0;
+        fine &= driver().copy_to_host(t.pinned, reinterpret_cast<uint64_t>(t.device[0]), t.bytes, stream) == 0;
     return fine;
   }
   bool wait() const { return driver().stream_synchronize(stream) == 0; }
@@ -175,21 +172,16 @@ B0_API b0_context* b0_open(void* execution_context, void* stream, int tensorrt_m
     if (driver().primary_retain(&cuda_context, 0) != 0) return nullptr;
     if (driver().context_set(cuda_context) != 0) return nullptr;
   }
-  return new b0_context{static_cast<VendorObject*>(execution_context),
-                        stream,
-                        cuda_context,
-                        tensorrt_major,
-                        *slots,
-                        {}};
+  return new b0_context{
+      static_cast<VendorObject*>(execution_context), stream, cuda_context, tensorrt_major, *slots, {}};
 }
 
 B0_API void b0_close(b0_context* c) { delete c; }
 
 /// Adds a tensor of `bytes` bytes. `device` holds `sets` addresses; `pinned` is the host side of
 /// its copies, or null.
-B0_API void b0_add_tensor(b0_context* c, char const* name, int is_input, int rank,
-                          int64_t const* dims, size_t bytes, void* const* device, int sets,
-                          void* pinned) {
+B0_API void b0_add_tensor(b0_context* c, char const* name, int is_input, int rank, int64_t const* dims, size_t bytes,
+                          void* const* device, int sets, void* pinned) {
   Tensor t{name, is_input != 0, {rank, {}}, {rank, {}}, bytes, {device, device + sets}, pinned};
   for (int i = 0; i < rank && i < 8; ++i) {
     t.dims64.d[i] = dims[i];
@@ -262,8 +254,7 @@ B0_API int b0_synchronize(b0_context* c) { return c->wait() ? 0 : -1; }
 /// Runs per second over `count` contexts, one thread each: copy in, enqueueV3, copy out, and a wait
 /// after each run (`wait_each`) or once at the end, as a batch of `iterations` per context.
 /// Negative when any call failed.
-B0_API double b0_throughput(b0_context* const* contexts, int count, int iterations, int copies,
-                            int wait_each) {
+B0_API double b0_throughput(b0_context* const* contexts, int count, int iterations, int copies, int wait_each) {
   std::atomic<int> ready{0}, failed{0};
   std::atomic<bool> go{false};
   std::vector<std::thread> threads;
@@ -274,8 +265,7 @@ B0_API double b0_throughput(b0_context* const* contexts, int count, int iteratio
       while (!go.load(std::memory_order_acquire)) std::this_thread::yield();
       for (int i = 0; i < iterations; ++i) {
         bool fine = copies == 0 || c->copy_in();
-        fine =
-            fine && c->enqueue() && (copies == 0 || c->copy_out()) && (wait_each == 0 || c->wait());
+        fine = fine && c->enqueue() && (copies == 0 || c->copy_out()) && (wait_each == 0 || c->wait());
         if (!fine) failed.fetch_add(1);
       }
       if (!c->wait()) failed.fetch_add(1);

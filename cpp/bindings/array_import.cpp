@@ -44,14 +44,11 @@ Names const& names() {
   throw ImportFailure(what + ": " + take_python_error());
 }
 
-bool has_attribute(PyTypeObject* type, PyObject* name) {
-  return _PyType_Lookup(type, name) != nullptr;
-}
+bool has_attribute(PyTypeObject* type, PyObject* name) { return _PyType_Lookup(type, name) != nullptr; }
 
 dlpack::ExchangeApi const* exchange_api_of(PyTypeObject* type) {
   if (!has_attribute(type, names().exchange_api)) return nullptr;
-  Reference capsule =
-      Reference::steal(PyObject_GetAttr(reinterpret_cast<PyObject*>(type), names().exchange_api));
+  Reference capsule = Reference::steal(PyObject_GetAttr(reinterpret_cast<PyObject*>(type), names().exchange_api));
   void* pointer = nullptr;
   if (capsule && PyCapsule_CheckExact(capsule.get())) {
     pointer = PyCapsule_GetPointer(capsule.get(), dlpack::kExchangeCapsule);
@@ -90,8 +87,7 @@ Importer& importer_of(PyTypeObject* type) {
   return table.back();
 }
 
-bool is_contiguous(std::int32_t rank, std::int64_t const* shape, std::int64_t const* strides,
-                   std::int64_t unit) {
+bool is_contiguous(std::int32_t rank, std::int64_t const* shape, std::int64_t const* strides, std::int64_t unit) {
   std::int64_t expected = unit;
   for (int i = 0; i < rank; ++i) {
     if (shape[i] == 0) return true;
@@ -114,8 +110,7 @@ void read_tensor(dlpack::Tensor const& tensor, ArrayView& view) {
   set_rank(view, tensor.ndim);
   if (tensor.dtype.lanes != 1) throw ImportFailure("its element type is a vector");
   for (int i = 0; i < tensor.ndim; ++i) view.shape[i] = tensor.shape[i];
-  view.contiguous =
-      tensor.strides == nullptr || is_contiguous(tensor.ndim, tensor.shape, tensor.strides, 1);
+  view.contiguous = tensor.strides == nullptr || is_contiguous(tensor.ndim, tensor.shape, tensor.strides, 1);
   view.data = static_cast<char*>(tensor.data) + tensor.byte_offset;
   view.dtype = tensor.dtype;
   view.device = tensor.device.id;
@@ -138,8 +133,7 @@ void read_tensor(dlpack::Tensor const& tensor, ArrayView& view) {
   }
 }
 
-void read_exchange(PyObject* object, Importer const& importer, void* consumer_stream,
-                   ArrayView& view) {
+void read_exchange(PyObject* object, Importer const& importer, void* consumer_stream, ArrayView& view) {
   dlpack::Tensor tensor{};
   if (importer.exchange->tensor_from_object(object, &tensor) != 0) {
     fail_with_python_error("its DLPack exchange failed");
@@ -228,8 +222,7 @@ void read_buffer(PyObject* object, bool writable, ArrayView& view) {
   view.dtype = type_of_format(buffer.format, buffer.itemsize);
   if (view.dtype.lanes == 0) {
     char const* format = buffer.format == nullptr ? "" : buffer.format;
-    throw ImportFailure(std::string("its element type (buffer format '") + format +
-                        "') is none of TensorRT's");
+    throw ImportFailure(std::string("its element type (buffer format '") + format + "') is none of TensorRT's");
   }
   std::int64_t shape[kMaxRank];
   std::int64_t strides[kMaxRank];
@@ -274,16 +267,14 @@ void read_dlpack(PyObject* object, Importer& importer, void* consumer_stream, Ar
   if (!capsule) fail_with_python_error("its __dlpack__ failed");
   // The capsule is held, not consumed: its own destructor gives the tensor back.
   if (PyCapsule_IsValid(capsule.get(), dlpack::kCapsuleVersioned) != 0) {
-    auto* managed = static_cast<dlpack::ManagedTensorVersioned*>(
-        PyCapsule_GetPointer(capsule.get(), dlpack::kCapsuleVersioned));
+    auto* managed =
+        static_cast<dlpack::ManagedTensorVersioned*>(PyCapsule_GetPointer(capsule.get(), dlpack::kCapsuleVersioned));
     if (managed->version.major != 1) throw ImportFailure("its DLPack version is not 1.x");
     read_tensor(managed->tensor, view);
     view.read_only = (managed->flags & dlpack::kFlagReadOnly) != 0;
   } else if (PyCapsule_IsValid(capsule.get(), dlpack::kCapsule) != 0) {
-    read_tensor(
-        static_cast<dlpack::ManagedTensor*>(PyCapsule_GetPointer(capsule.get(), dlpack::kCapsule))
-            ->tensor,
-        view);
+    read_tensor(static_cast<dlpack::ManagedTensor*>(PyCapsule_GetPointer(capsule.get(), dlpack::kCapsule))->tensor,
+                view);
   } else {
     PyErr_Clear();
     throw ImportFailure("its __dlpack__ gave no DLPack capsule");
@@ -320,8 +311,7 @@ DataType type_of_typestr(PyObject* typestr) {
   }
 }
 
-void read_long_tuple(PyObject* tuple, char const* what, std::int64_t (&out)[kMaxRank],
-                     ArrayView& view) {
+void read_long_tuple(PyObject* tuple, char const* what, std::int64_t (&out)[kMaxRank], ArrayView& view) {
   if (!PyTuple_Check(tuple)) throw ImportFailure(std::string("its ") + what + " is no tuple");
   set_rank(view, PyTuple_GET_SIZE(tuple));
   for (int i = 0; i < view.rank; ++i) out[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(tuple, i));
@@ -420,8 +410,7 @@ std::string dtype_name(DataType dtype) {
     case dlpack::kFloat4E2m1fn:
       return "float4_e2m1fn";
     default:
-      return "DLPack type " + std::to_string(dtype.code) + " of " + std::to_string(dtype.bits) +
-             " bits";
+      return "DLPack type " + std::to_string(dtype.code) + " of " + std::to_string(dtype.bits) + " bits";
   }
 }
 

@@ -9,8 +9,7 @@ namespace cuready::python {
 /// other arrays at every call allocates nothing.
 struct BindingState {
   std::shared_ptr<Engine> engine;
-  std::vector<TensorView>
-      views;  // by TensorInfo::index; data null: not bound, or the context's own
+  std::vector<TensorView> views;  // by TensorInfo::index; data null: not bound, or the context's own
   std::vector<unsigned char> bound;
   std::vector<PyObject*> owners;                      // strong references, or null
   std::vector<std::shared_ptr<DeviceBuffer>> staged;  // device copies of host arrays

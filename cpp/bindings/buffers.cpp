@@ -47,8 +47,8 @@ Dims shape_or_size(py::handle shape) {
   return to_dims(shape);
 }
 
-PyDeviceBuffer make_buffer(py::object const& shape, std::string const& dtype,
-                           py::object const& device, py::object const& stream) {
+PyDeviceBuffer make_buffer(py::object const& shape, std::string const& dtype, py::object const& device,
+                           py::object const& stream) {
   PyDeviceBuffer made;
   made.shape = shape_or_size(shape);
   made.dtype = to_data_type(dtype);
@@ -66,9 +66,7 @@ PyDeviceBuffer make_buffer(py::object const& shape, std::string const& dtype,
   return made;
 }
 
-bool has_order(PyDeviceBuffer const& buffer) {
-  return buffer.ready.handle != nullptr || buffer.ready_owner != nullptr;
-}
+bool has_order(PyDeviceBuffer const& buffer) { return buffer.ready.handle != nullptr || buffer.ready_owner != nullptr; }
 
 void order_after(PyDeviceBuffer const& buffer, StreamRef consumer) {
   if (has_order(buffer) && buffer.ready != consumer) {
@@ -78,8 +76,7 @@ void order_after(PyDeviceBuffer const& buffer, StreamRef consumer) {
 
 void check_size(char const* operation, std::size_t given, std::size_t wanted) {
   if (given == wanted) return;
-  refuse(operation,
-         "the array has " + std::to_string(given) + " bytes, the buffer " + std::to_string(wanted));
+  refuse(operation, "the array has " + std::to_string(given) + " bytes, the buffer " + std::to_string(wanted));
 }
 
 void copy_from(PyDeviceBuffer& buffer, py::object const& source, py::object const& stream) {
@@ -103,8 +100,7 @@ void copy_from(PyDeviceBuffer& buffer, py::object const& source, py::object cons
 }
 
 /// Copies to an array on the host (and waits) or on a device (in stream order).
-py::object copy_to(PyDeviceBuffer const& buffer, py::object const& target,
-                   py::object const& stream) {
+py::object copy_to(PyDeviceBuffer const& buffer, py::object const& target, py::object const& stream) {
   Device const& device = buffer.memory->device();
   ChosenStream const chosen = choose_stream(device, stream);
   order_after(buffer, chosen.ref);
@@ -175,9 +171,8 @@ py::object export_capsule(PyDeviceBuffer const& buffer, bool versioned) {
   } else {
     made->plain = {{}, made.get(), &delete_export<dlpack::ManagedTensor>};
     fill_tensor(*made, made->plain.tensor);
-    capsule = PyCapsule_New(&made->plain, dlpack::kCapsule, [](PyObject* object) {
-      destroy_capsule<dlpack::ManagedTensor>(object, dlpack::kCapsule);
-    });
+    capsule = PyCapsule_New(&made->plain, dlpack::kCapsule,
+                            [](PyObject* object) { destroy_capsule<dlpack::ManagedTensor>(object, dlpack::kCapsule); });
   }
   if (capsule == nullptr) throw py::error_already_set();
   made.release();
@@ -185,9 +180,8 @@ py::object export_capsule(PyDeviceBuffer const& buffer, bool versioned) {
 }
 
 /// https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html
-py::object export_dlpack(PyDeviceBuffer const& buffer, py::object const& stream,
-                         py::object const& max_version, py::object const& dl_device,
-                         py::object const& copy) {
+py::object export_dlpack(PyDeviceBuffer const& buffer, py::object const& stream, py::object const& max_version,
+                         py::object const& dl_device, py::object const& copy) {
   if (to_dlpack(buffer.dtype).lanes == 0) {
     throw py::buffer_error("DLPack has no type for " + name(buffer.dtype));
   }
@@ -196,16 +190,15 @@ py::object export_dlpack(PyDeviceBuffer const& buffer, py::object const& stream,
   }
   int const ordinal = buffer.memory->device().ordinal();
   if (!dl_device.is_none() && !dl_device.equal(py::make_tuple(int(dlpack::kCuda), ordinal))) {
-    throw py::buffer_error("a DeviceBuffer is exported on its own device only: (2, " +
-                           std::to_string(ordinal) + ")");
+    throw py::buffer_error("a DeviceBuffer is exported on its own device only: (2, " + std::to_string(ordinal) + ")");
   }
   std::int64_t const consumer = stream.is_none() ? 1 : py::cast<std::int64_t>(stream);
   if (consumer == 0) throw py::value_error("stream 0 is ambiguous in DLPack; pass 1 or 2");
   if (consumer != -1) {
     order_after(buffer, StreamRef(reinterpret_cast<void*>(static_cast<std::uintptr_t>(consumer))));
   }
-  bool const versioned = !max_version.is_none() &&
-                         py::cast<int>(py::reinterpret_borrow<py::sequence>(max_version)[0]) >= 1;
+  bool const versioned =
+      !max_version.is_none() && py::cast<int>(py::reinterpret_borrow<py::sequence>(max_version)[0]) >= 1;
   return export_capsule(buffer, versioned);
 }
 
@@ -239,8 +232,8 @@ py::dict cuda_array_interface(PyDeviceBuffer const& buffer) {
   py::dict entry;
   entry["shape"] = to_tuple(packed_shape(buffer.shape, buffer.dtype));
   entry["typestr"] = typestr;
-  entry["data"] = py::make_tuple(
-      buffer.nbytes == 0 ? 0 : reinterpret_cast<std::uintptr_t>(buffer.memory->data()), false);
+  entry["data"] =
+      py::make_tuple(buffer.nbytes == 0 ? 0 : reinterpret_cast<std::uintptr_t>(buffer.memory->data()), false);
   entry["strides"] = py::none();
   entry["version"] = 3;
   // 0 is not allowed in version 3: the legacy default stream is 1.
@@ -311,78 +304,64 @@ py::buffer_info pinned_buffer_info(PyPinnedBuffer& buffer) {
 
 void bind_device_buffer(py::module_& module) {
   auto type =
-      py::class_<PyDeviceBuffer>(
-          module, "DeviceBuffer",
-          "Device memory with a shape and a type. Exports DLPack and __cuda_array_interface__, "
-          "both ordered after the stream that wrote it last.",
-          py::release_gil_before_calling_cpp_dtor())
+      py::class_<PyDeviceBuffer>(module, "DeviceBuffer",
+                                 "Device memory with a shape and a type. Exports DLPack and __cuda_array_interface__, "
+                                 "both ordered after the stream that wrote it last.",
+                                 py::release_gil_before_calling_cpp_dtor())
           .def(py::init(&make_buffer), py::arg("shape"), py::arg("dtype") = "uint8", py::kw_only(),
                py::arg("device") = py::none(), py::arg("stream") = py::none())
-          .def_property_readonly("ptr",
-                                 [](PyDeviceBuffer const& buffer) {
-                                   return reinterpret_cast<std::uintptr_t>(buffer.memory->data());
-                                 })
           .def_property_readonly(
-              "shape", [](PyDeviceBuffer const& buffer) { return to_tuple(buffer.shape); })
-          .def_property_readonly("dtype",
-                                 [](PyDeviceBuffer const& buffer) { return name(buffer.dtype); })
+              "ptr",
+              [](PyDeviceBuffer const& buffer) { return reinterpret_cast<std::uintptr_t>(buffer.memory->data()); })
+          .def_property_readonly("shape", [](PyDeviceBuffer const& buffer) { return to_tuple(buffer.shape); })
+          .def_property_readonly("dtype", [](PyDeviceBuffer const& buffer) { return name(buffer.dtype); })
           .def_readonly("nbytes", &PyDeviceBuffer::nbytes)
-          .def_property_readonly(
-              "device", [](PyDeviceBuffer const& buffer) { return buffer.memory->device(); })
-          .def("copy_from", &copy_from, py::arg("source"), py::kw_only(),
-               py::arg("stream") = py::none(),
+          .def_property_readonly("device", [](PyDeviceBuffer const& buffer) { return buffer.memory->device(); })
+          .def("copy_from", &copy_from, py::arg("source"), py::kw_only(), py::arg("stream") = py::none(),
                "Copies an array of the same size; waits only when the source is pageable memory.")
-          .def("copy_to", &copy_to, py::arg("target") = py::none(), py::kw_only(),
-               py::arg("stream") = py::none(),
+          .def("copy_to", &copy_to, py::arg("target") = py::none(), py::kw_only(), py::arg("stream") = py::none(),
                "Copies to an array (a new numpy array by default) and returns it.")
           .def(
-              "numpy",
-              [](PyDeviceBuffer const& buffer) { return copy_to(buffer, py::none(), py::none()); },
+              "numpy", [](PyDeviceBuffer const& buffer) { return copy_to(buffer, py::none(), py::none()); },
               "A copy on the host, when everything that writes this buffer is done.")
           .def("__dlpack__", &export_dlpack, py::kw_only(), py::arg("stream") = py::none(),
-               py::arg("max_version") = py::none(), py::arg("dl_device") = py::none(),
-               py::arg("copy") = py::none())
+               py::arg("max_version") = py::none(), py::arg("dl_device") = py::none(), py::arg("copy") = py::none())
           .def("__dlpack_device__",
                [](PyDeviceBuffer const& buffer) {
                  return py::make_tuple(int(dlpack::kCuda), buffer.memory->device().ordinal());
                })
           .def_property_readonly("__cuda_array_interface__", &cuda_array_interface)
           .def("__repr__", [](PyDeviceBuffer const& buffer) {
-            return "<DeviceBuffer " + name(buffer.dtype) + " " + buffer.shape.str() +
-                   " on device " + std::to_string(buffer.memory->device().ordinal()) + ">";
+            return "<DeviceBuffer " + name(buffer.dtype) + " " + buffer.shape.str() + " on device " +
+                   std::to_string(buffer.memory->device().ordinal()) + ">";
           });
   register_own_type(reinterpret_cast<PyTypeObject*>(type.ptr()), &read_own_device);
 }
 
 void bind_pinned_buffer(py::module_& module) {
-  auto type =
-      py::class_<PyPinnedBuffer>(module, "PinnedBuffer", py::buffer_protocol(),
-                                 "Page-locked host memory; numpy.asarray(buffer) is a view of it.",
-                                 py::release_gil_before_calling_cpp_dtor())
-          .def(py::init(
-                   [](py::object const& shape, std::string const& dtype, py::object const& device) {
-                     PyPinnedBuffer made;
-                     made.shape = shape_or_size(shape);
-                     made.dtype = to_data_type(dtype);
-                     made.nbytes = dense_bytes(made.dtype, made.shape);
-                     made.memory = std::make_shared<PinnedBuffer>(to_device(device), made.nbytes);
-                     return made;
-                   }),
-               py::arg("shape"), py::arg("dtype") = "uint8", py::kw_only(),
-               py::arg("device") = py::none())
-          .def_buffer(&pinned_buffer_info)
-          .def_property_readonly("ptr",
-                                 [](PyPinnedBuffer const& buffer) {
-                                   return reinterpret_cast<std::uintptr_t>(buffer.memory->data());
-                                 })
-          .def_property_readonly(
-              "shape", [](PyPinnedBuffer const& buffer) { return to_tuple(buffer.shape); })
-          .def_property_readonly("dtype",
-                                 [](PyPinnedBuffer const& buffer) { return name(buffer.dtype); })
-          .def_readonly("nbytes", &PyPinnedBuffer::nbytes)
-          .def("__repr__", [](PyPinnedBuffer const& buffer) {
-            return "<PinnedBuffer " + name(buffer.dtype) + " " + buffer.shape.str() + ">";
-          });
+  auto type = py::class_<PyPinnedBuffer>(module, "PinnedBuffer", py::buffer_protocol(),
+                                         "Page-locked host memory; numpy.asarray(buffer) is a view of it.",
+                                         py::release_gil_before_calling_cpp_dtor())
+                  .def(py::init([](py::object const& shape, std::string const& dtype, py::object const& device) {
+                         PyPinnedBuffer made;
+                         made.shape = shape_or_size(shape);
+                         made.dtype = to_data_type(dtype);
+                         made.nbytes = dense_bytes(made.dtype, made.shape);
+                         made.memory = std::make_shared<PinnedBuffer>(to_device(device), made.nbytes);
+                         return made;
+                       }),
+                       py::arg("shape"), py::arg("dtype") = "uint8", py::kw_only(), py::arg("device") = py::none())
+                  .def_buffer(&pinned_buffer_info)
+                  .def_property_readonly("ptr",
+                                         [](PyPinnedBuffer const& buffer) {
+                                           return reinterpret_cast<std::uintptr_t>(buffer.memory->data());
+                                         })
+                  .def_property_readonly("shape", [](PyPinnedBuffer const& buffer) { return to_tuple(buffer.shape); })
+                  .def_property_readonly("dtype", [](PyPinnedBuffer const& buffer) { return name(buffer.dtype); })
+                  .def_readonly("nbytes", &PyPinnedBuffer::nbytes)
+                  .def("__repr__", [](PyPinnedBuffer const& buffer) {
+                    return "<PinnedBuffer " + name(buffer.dtype) + " " + buffer.shape.str() + ">";
+                  });
   register_own_type(reinterpret_cast<PyTypeObject*>(type.ptr()), &read_own_pinned);
 }
 
@@ -397,13 +376,11 @@ void bind_staging_ring(py::module_& module) {
       .def(py::init([](int depth, std::size_t nbytes, py::object const& device) {
              return PyStagingRing{std::make_unique<StagingRing>(to_device(device), depth, nbytes)};
            }),
-           py::arg("depth") = 2, py::kw_only(), py::arg("nbytes") = 0,
-           py::arg("device") = py::none())
+           py::arg("depth") = 2, py::kw_only(), py::arg("nbytes") = 0, py::arg("device") = py::none())
       .def_property_readonly("depth", [](PyStagingRing const& ring) { return ring.core->depth(); })
       .def(
           "upload",
-          [](PyStagingRing& ring, PyDeviceBuffer& target, py::object const& source,
-             py::object const& stream) {
+          [](PyStagingRing& ring, PyDeviceBuffer& target, py::object const& source, py::object const& stream) {
             ChosenStream const chosen = choose_stream(target.memory->device(), stream);
             ArrayView view;
             import_array(source.ptr(), chosen.ref.handle, false, view);
@@ -424,8 +401,8 @@ void bind_staging_ring(py::module_& module) {
 
 }  // namespace
 
-py::object make_device_buffer(std::shared_ptr<DeviceBuffer> memory, Dims const& shape,
-                              DataType dtype, StreamRef ready, std::shared_ptr<void> ready_owner) {
+py::object make_device_buffer(std::shared_ptr<DeviceBuffer> memory, Dims const& shape, DataType dtype, StreamRef ready,
+                              std::shared_ptr<void> ready_owner) {
   PyDeviceBuffer made;
   made.nbytes = dense_bytes(dtype, shape);
   made.memory = std::move(memory);

@@ -30,16 +30,14 @@ struct PyPinnedBuffer {
 };
 
 /// Dense C-order bytes. Throws ShapeError when dynamic.
-inline std::size_t dense_bytes(DataType dtype, Dims const& shape) {
-  return linear_bytes(dtype, shape);
-}
+inline std::size_t dense_bytes(DataType dtype, Dims const& shape) { return linear_bytes(dtype, shape); }
 
 /// The device that a Python argument names: a Device, an ordinal, or None for device 0.
 Device to_device(py::handle device);
 
 /// A DeviceBuffer object for memory whose contents are ordered on `ready`.
-py::object make_device_buffer(std::shared_ptr<DeviceBuffer> memory, Dims const& shape,
-                              DataType dtype, StreamRef ready, std::shared_ptr<void> ready_owner);
+py::object make_device_buffer(std::shared_ptr<DeviceBuffer> memory, Dims const& shape, DataType dtype, StreamRef ready,
+                              std::shared_ptr<void> ready_owner);
 
 // --- numpy ------------------------------------------------------------------------------------
 

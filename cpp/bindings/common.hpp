@@ -95,13 +95,12 @@ void add_raw_method(py::handle type, PyMethodDef* def);
 using RawFunction = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);
 
 inline PyMethodDef raw_method(char const* name, RawFunction function, char const* doc) {
-  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function)),
-          METH_FASTCALL | METH_KEYWORDS, doc};
+  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function)), METH_FASTCALL | METH_KEYWORDS,
+          doc};
 }
 
 /// Value of the keyword `name` among the keyword arguments, or null.
-inline PyObject* keyword(PyObject* const* arguments, Py_ssize_t positional, PyObject* names,
-                         char const* name) {
+inline PyObject* keyword(PyObject* const* arguments, Py_ssize_t positional, PyObject* names, char const* name) {
   if (names == nullptr) return nullptr;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); ++i) {
     if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, i), name) == 0) {

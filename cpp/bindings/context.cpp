@@ -63,8 +63,8 @@ PyContext::PyContext(std::shared_ptr<Engine> engine, std::shared_ptr<ExecutionCo
       device_(engine_->device()),
       index_by_name_(PyDict_New()) {
   for (TensorInfo const& tensor : engine_->tensors()) {
-    auto name = py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
-        tensor.name.data(), static_cast<Py_ssize_t>(tensor.name.size()), "surrogateescape"));
+    auto name = py::reinterpret_steal<py::object>(
+        PyUnicode_DecodeUTF8(tensor.name.data(), static_cast<Py_ssize_t>(tensor.name.size()), "surrogateescape"));
     PyObject* interned = name.release().ptr();
     PyUnicode_InternInPlace(&interned);
     names_.push_back(interned);
@@ -135,8 +135,7 @@ PyObject* PyContext::enqueue(PyObject* const* arguments, Py_ssize_t count, PyObj
   PyObject* stream = nullptr;
   if (count == 1) stream = arguments[0];
   if (names != nullptr) stream = keyword(arguments, count, names, "stream");
-  if (count > 1 ||
-      (names != nullptr && (stream == nullptr || count + PyTuple_GET_SIZE(names) > 1))) {
+  if (count > 1 || (names != nullptr && (stream == nullptr || count + PyTuple_GET_SIZE(names) > 1))) {
     PyErr_SetString(PyExc_TypeError, "enqueue() takes one argument: stream");
     return nullptr;
   }
@@ -144,12 +143,10 @@ PyObject* PyContext::enqueue(PyObject* const* arguments, Py_ssize_t count, PyObj
   Py_RETURN_NONE;
 }
 
-PyObject* PyContext::enqueue_bindings(PyObject* const* arguments, Py_ssize_t count,
-                                      PyObject* names) {
+PyObject* PyContext::enqueue_bindings(PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
   BindingsObject* bindings = count >= 1 ? as_bindings(arguments[0]) : nullptr;
   if (bindings == nullptr || bindings->state->engine != engine_) {
-    PyErr_SetString(PyExc_TypeError,
-                    "enqueue_bindings() takes Bindings that bind() of this engine's context made");
+    PyErr_SetString(PyExc_TypeError, "enqueue_bindings() takes Bindings that bind() of this engine's context made");
     return nullptr;
   }
   PyObject* stream = count == 2 ? arguments[1] : keyword(arguments, count, names, "stream");
@@ -183,11 +180,9 @@ GraphMode to_graph_mode(std::string const& mode) {
   throw InvalidArgument(std::move(detail));
 }
 
-std::unique_ptr<PyContext> create_context(std::shared_ptr<Engine> const& engine,
-                                          py::object const& profile,
-                                          std::shared_ptr<Workspace> const& workspace,
-                                          std::string const& strategy, std::string const& graph,
-                                          int max_graphs) {
+std::unique_ptr<PyContext> create_context(std::shared_ptr<Engine> const& engine, py::object const& profile,
+                                          std::shared_ptr<Workspace> const& workspace, std::string const& strategy,
+                                          std::string const& graph, int max_graphs) {
   ContextOptions options;
   if (!profile.is_none()) options.profile = py::cast<int>(profile);
   options.memory = to_strategy(strategy);
@@ -209,8 +204,7 @@ namespace {
 py::dict shapes(PyContext& context, py::dict const& inputs) {
   ExecutionContext* core = context.core();
   for (auto const& item : inputs) {
-    core->set_shape(context.engine()->index(py::cast<std::string>(item.first)),
-                    to_dims(item.second));
+    core->set_shape(context.engine()->index(py::cast<std::string>(item.first)), to_dims(item.second));
   }
   py::dict result;
   for (TensorInfo const& tensor : context.engine()->tensors()) {
@@ -236,17 +230,15 @@ py::object output(PyContext& context, std::string const& tensor_name) {
   int const index = context.engine()->index(tensor_name);
   OutputView const view = context.core()->output(index);
   // Not a copy: valid until the context runs again or gets other bindings.
-  auto memory = DeviceBuffer::from_external(context.engine()->device(), view.data, view.nbytes,
-                                            context.shared_core());
-  return make_device_buffer(std::move(memory), view.shape, view.dtype,
-                            context.core()->last_stream(), context.stream());
+  auto memory = DeviceBuffer::from_external(context.engine()->device(), view.data, view.nbytes, context.shared_core());
+  return make_device_buffer(std::move(memory), view.shape, view.dtype, context.core()->last_stream(), context.stream());
 }
 
 py::object take_output(PyContext& context, std::string const& tensor_name) {
   int const index = context.engine()->index(tensor_name);
   OutputView const view = context.core()->output(index);
-  return make_device_buffer(context.core()->take_output(index), view.shape, view.dtype,
-                            context.core()->last_stream(), context.stream());
+  return make_device_buffer(context.core()->take_output(index), view.shape, view.dtype, context.core()->last_stream(),
+                            context.stream());
 }
 
 GraphStats graph(PyContext& context, std::string const& mode, int max_graphs) {
@@ -294,25 +286,22 @@ void set_gil_policy(PyContext& context, std::string const& policy) {
 
 py::tuple native_handle(PyContext const& context) {
   ExecutionContext::RawCall const call = context.core()->raw_call();
-  return py::make_tuple(reinterpret_cast<std::uintptr_t>(call.object),
-                        reinterpret_cast<std::uintptr_t>(call.enqueue));
+  return py::make_tuple(reinterpret_cast<std::uintptr_t>(call.object), reinterpret_cast<std::uintptr_t>(call.enqueue));
 }
 
 void bind_graph_stats(py::module_& module) {
   py::class_<GraphStats>(module, "GraphCache", "How a context's CUDA graphs are doing.")
       .def_readonly("captures", &GraphStats::captures)
       .def_readonly("hits", &GraphStats::replays)
-      .def_property_readonly(
-          "misses", [](GraphStats const& stats) { return stats.captures + stats.fallbacks; })
+      .def_property_readonly("misses", [](GraphStats const& stats) { return stats.captures + stats.fallbacks; })
       .def_readonly("evictions", &GraphStats::evictions)
       .def_readonly("fallbacks", &GraphStats::fallbacks)
       .def_readonly("cached", &GraphStats::cached)
       .def_readonly("active", &GraphStats::active)
       .def_readonly("fallback_reason", &GraphStats::fallback_reason)
       .def("__repr__", [](GraphStats const& stats) {
-        return "<GraphCache " + std::to_string(stats.cached) + " graphs, " +
-               std::to_string(stats.replays) + " replays" +
-               (stats.fallback_reason.empty() ? "" : ", fell back: " + stats.fallback_reason) + ">";
+        return "<GraphCache " + std::to_string(stats.cached) + " graphs, " + std::to_string(stats.replays) +
+               " replays" + (stats.fallback_reason.empty() ? "" : ", fell back: " + stats.fallback_reason) + ">";
       });
 }
 
@@ -325,17 +314,15 @@ void bind_workspace(py::module_& module) {
            }),
            py::arg("nbytes") = 0, py::kw_only(), py::arg("device") = py::none())
       .def_property_readonly("nbytes", &Workspace::nbytes)
-      .def("reserve", &Workspace::reserve, py::arg("nbytes"),
-           py::call_guard<py::gil_scoped_release>());
+      .def("reserve", &Workspace::reserve, py::arg("nbytes"), py::call_guard<py::gil_scoped_release>());
 }
 
 PyMethodDef raw_methods[] = {
-    raw_method(
-        "bind", raw<&PyContext::bind>,
-        "bind(arrays=None, /, *, stream=None, **arrays) -> Bindings\n\n"
-        "Takes arrays for tensors: a mapping, keywords, or a sequence in the engine's order. "
-        "Device arrays are used in place; host arrays for inputs are copied now, in the "
-        "order of `stream`. An output that is not given, or None, is the context's own."),
+    raw_method("bind", raw<&PyContext::bind>,
+               "bind(arrays=None, /, *, stream=None, **arrays) -> Bindings\n\n"
+               "Takes arrays for tensors: a mapping, keywords, or a sequence in the engine's order. "
+               "Device arrays are used in place; host arrays for inputs are copied now, in the "
+               "order of `stream`. An output that is not given, or None, is the context's own."),
     raw_method("enqueue", raw<&PyContext::enqueue>,
                "enqueue(stream=None)\n\nSubmits one run with what is bound, and returns."),
     raw_method("enqueue_bindings", raw<&PyContext::enqueue_bindings>,
@@ -364,8 +351,7 @@ void bind_context(py::module_& module) {
            "Sets these input shapes and returns the shape of every tensor; -1 where a run decides.")
       .def("set_profile", &set_profile, py::arg("profile"),
            "Fixes an optimization profile by index, or frees it with 'auto'.")
-      .def("output", &output, py::arg("name"),
-           "Where an output is; not a copy, valid until the context runs again.")
+      .def("output", &output, py::arg("name"), "Where an output is; not a copy, valid until the context runs again.")
       .def("take_output", &take_output, py::arg("name"),
            "The context's own buffer of an output; the next run gets another.")
       .def("graph", &graph, py::arg("mode") = "auto", py::arg("max_graphs") = 8,
@@ -385,13 +371,11 @@ void bind_context(py::module_& module) {
             return list;
           },
           "TensorRT's lines about the last call that failed here.")
-      .def_property_readonly("workspace_bytes",
-                             [](PyContext const& c) { return c.core()->workspace_bytes(); })
+      .def_property_readonly("workspace_bytes", [](PyContext const& c) { return c.core()->workspace_bytes(); })
       .def_property("gil_policy", &gil_policy, &set_gil_policy,
                     "'auto' keeps the GIL while submitting takes less than 20 µs on average.")
       .def(
-          "allow_legacy_stream",
-          [](PyContext& c, bool allow) { c.core()->allow_legacy_stream(allow); },
+          "allow_legacy_stream", [](PyContext& c, bool allow) { c.core()->allow_legacy_stream(allow); },
           py::arg("allow") = true)
       .def("_native_handle", &native_handle,
            "(object, function): TensorRT's context and its enqueueV3, for measuring a raw call.");

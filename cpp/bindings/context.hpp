@@ -64,9 +64,7 @@ class PyContext {
 
   void submit(StreamRef stream);
   void synchronize();
-  TensorInfo const& tensor(int index) const {
-    return engine_->tensors()[static_cast<std::size_t>(index)];
-  }
+  TensorInfo const& tensor(int index) const { return engine_->tensors()[static_cast<std::size_t>(index)]; }
 
  private:
   friend class RunCall;
@@ -80,8 +78,7 @@ class PyContext {
   };
 
   // Arguments.
-  void collect(PyObject* const* arguments, Py_ssize_t count, PyObject* names,
-               std::vector<Given>& given);
+  void collect(PyObject* const* arguments, Py_ssize_t count, PyObject* names, std::vector<Given>& given);
   void collect_mapping(PyObject* mapping, std::vector<Given>& given);
   void collect_sequence(PyObject* sequence, std::vector<Given>& given);
   int index_of(PyObject* name, std::size_t hint);
@@ -89,8 +86,7 @@ class PyContext {
 
   // Arrays.
   void take(Given const& given, StreamRef stream, BindingState& state);
-  void take_host(TensorInfo const& tensor, ArrayView const& view, StreamRef stream,
-                 BindingState& state);
+  void take_host(TensorInfo const& tensor, ArrayView const& view, StreamRef stream, BindingState& state);
   void wait_for_producer(ArrayView const& view, StreamRef stream);
   void apply(BindingState const& state);
   void make_current(BindingsObject* bindings);
@@ -132,24 +128,21 @@ class PyContext {
   bool run_is_bound_ = false;  // the core's addresses are run()'s own slots
 };
 
-std::unique_ptr<PyContext> create_context(std::shared_ptr<Engine> const& engine,
-                                          py::object const& profile,
-                                          std::shared_ptr<Workspace> const& workspace,
-                                          std::string const& strategy, std::string const& graph,
-                                          int max_graphs);
+std::unique_ptr<PyContext> create_context(std::shared_ptr<Engine> const& engine, py::object const& profile,
+                                          std::shared_ptr<Workspace> const& workspace, std::string const& strategy,
+                                          std::string const& graph, int max_graphs);
 GraphMode to_graph_mode(std::string const& mode);
 
 /// How an array stands for a tensor: its type, its logical shape and its device are checked here,
 /// and the error names the tensor, what came and what is allowed.
 TensorView checked_view(char const* operation, TensorInfo const& tensor, ArrayView const& view);
 
-[[noreturn]] void refuse_tensor(char const* operation, TensorInfo const& tensor,
-                                std::string const& reason, std::string hint = {});
+[[noreturn]] void refuse_tensor(char const* operation, TensorInfo const& tensor, std::string const& reason,
+                                std::string hint = {});
 
 struct PyPool;
-std::shared_ptr<PyPool> create_pool(std::shared_ptr<Engine> const& engine, int size,
-                                    std::string const& workspace, int max_pending, int in_flight,
-                                    py::object const& profile, std::string const& graph,
+std::shared_ptr<PyPool> create_pool(std::shared_ptr<Engine> const& engine, int size, std::string const& workspace,
+                                    int max_pending, int in_flight, py::object const& profile, std::string const& graph,
                                     int max_graphs, bool spin);
 
 }  // namespace cuready::python

@@ -20,12 +20,11 @@ TensorView view_of(ArrayView const& view, TensorInfo const& tensor) {
 
 }  // namespace
 
-void refuse_tensor(char const* operation, TensorInfo const& tensor, std::string const& reason,
-                   std::string hint) {
+void refuse_tensor(char const* operation, TensorInfo const& tensor, std::string const& reason, std::string hint) {
   ErrorDetail detail;
   detail.operation = operation;
-  detail.message = std::string(tensor.mode == TensorMode::input ? "input" : "output") + " '" +
-                   tensor.name + "': " + reason;
+  detail.message =
+      std::string(tensor.mode == TensorMode::input ? "input" : "output") + " '" + tensor.name + "': " + reason;
   detail.hint = std::move(hint);
   throw BindingError(std::move(detail));
 }
@@ -34,9 +33,8 @@ TensorView checked_view(char const* operation, TensorInfo const& tensor, ArrayVi
   if (!stands_for(view.dtype, tensor.dtype)) {
     ErrorDetail detail;
     detail.operation = operation;
-    detail.message = std::string(tensor.mode == TensorMode::input ? "input" : "output") + " '" +
-                     tensor.name + "' takes " + name(tensor.dtype) + ", not " +
-                     dtype_name(view.dtype);
+    detail.message = std::string(tensor.mode == TensorMode::input ? "input" : "output") + " '" + tensor.name +
+                     "' takes " + name(tensor.dtype) + ", not " + dtype_name(view.dtype);
     detail.hint = "convert the array first; cuready never converts silently";
     throw DtypeError(std::move(detail));
   }
@@ -49,8 +47,7 @@ TensorView checked_view(char const* operation, TensorInfo const& tensor, ArrayVi
     made.shape = unpacked_shape(made.shape, tensor.dtype);
   }
   if (tensor.location == TensorLocation::device && !tensor.is_linear() && !view.on_host()) {
-    refuse_tensor(operation, tensor,
-                  "its layout is " + name(tensor.format) + ", and a device array is in C order",
+    refuse_tensor(operation, tensor, "its layout is " + name(tensor.format) + ", and a device array is in C order",
                   "pass a host array, which is repacked");
   }
   if (view.memory == Memory::kDevice && view.device < 0 && view.data != nullptr) {
@@ -109,9 +106,8 @@ void PyContext::collect_sequence(PyObject* sequence, std::vector<Given>& given) 
   if (size != expected) {
     ErrorDetail detail;
     detail.operation = "bind";
-    detail.message =
-        "a sequence binds every tensor in the engine's order: " + std::to_string(expected) +
-        " arrays, not " + std::to_string(size);
+    detail.message = "a sequence binds every tensor in the engine's order: " + std::to_string(expected) +
+                     " arrays, not " + std::to_string(size);
     throw BindingError(std::move(detail));
   }
   for (Py_ssize_t i = 0; i < size; ++i) {
@@ -121,8 +117,7 @@ void PyContext::collect_sequence(PyObject* sequence, std::vector<Given>& given) 
 
 /// The arrays of f(mapping_or_sequence, …, **arrays). The keyword tuple of a call site is the same
 /// object at every call, so the names in it are looked up once.
-void PyContext::collect(PyObject* const* arguments, Py_ssize_t count, PyObject* names,
-                        std::vector<Given>& given) {
+void PyContext::collect(PyObject* const* arguments, Py_ssize_t count, PyObject* names, std::vector<Given>& given) {
   given.clear();
   if (count >= 1 && arguments[0] != Py_None) {
     bool const sequence = PyList_Check(arguments[0]) || PyTuple_Check(arguments[0]);
@@ -133,8 +128,8 @@ void PyContext::collect(PyObject* const* arguments, Py_ssize_t count, PyObject* 
     } else {
       ErrorDetail detail;
       detail.operation = "bind";
-      detail.message = std::string("a mapping of tensor names to arrays was expected, not a ") +
-                       Py_TYPE(arguments[0])->tp_name;
+      detail.message =
+          std::string("a mapping of tensor names to arrays was expected, not a ") + Py_TYPE(arguments[0])->tp_name;
       throw InvalidArgument(std::move(detail));
     }
   }
@@ -143,8 +138,8 @@ void PyContext::collect(PyObject* const* arguments, Py_ssize_t count, PyObject* 
     std::vector<int> indices;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); ++i) {
       PyObject* key = PyTuple_GET_ITEM(names, i);
-      bool const is_tensor = PyUnicode_CompareWithASCIIString(key, "stream") != 0 &&
-                             PyUnicode_CompareWithASCIIString(key, "outputs") != 0;
+      bool const is_tensor =
+          PyUnicode_CompareWithASCIIString(key, "stream") != 0 && PyUnicode_CompareWithASCIIString(key, "outputs") != 0;
       indices.push_back(is_tensor ? index_of(key, static_cast<std::size_t>(i)) : -1);
     }
     last_keyword_indices_ = std::move(indices);
@@ -169,8 +164,7 @@ void PyContext::wait_for_producer(ArrayView const& view, StreamRef stream) {
 }
 
 /// A host array for a device input: copied now, through pinned memory, in the order of `stream`.
-void PyContext::take_host(TensorInfo const& tensor, ArrayView const& view, StreamRef stream,
-                          BindingState& state) {
+void PyContext::take_host(TensorInfo const& tensor, ArrayView const& view, StreamRef stream, BindingState& state) {
   auto const index = static_cast<std::size_t>(tensor.index);
   if (tensor.mode != TensorMode::input) {
     refuse_tensor("bind", tensor, "the array is on the host",
@@ -182,8 +176,7 @@ void PyContext::take_host(TensorInfo const& tensor, ArrayView const& view, Strea
   void const* source = view.data;
   if (!tensor.is_linear()) {
     if (!can_repack(tensor, bound.shape)) {
-      refuse_tensor("bind", tensor,
-                    "arrays cannot be repacked to its layout " + name(tensor.format));
+      refuse_tensor("bind", tensor, "arrays cannot be repacked to its layout " + name(tensor.format));
     }
     packed.resize(bytes);
     pack(tensor, bound.shape, view.data, packed.data());
@@ -221,8 +214,7 @@ void PyContext::take(Given const& given, StreamRef stream, BindingState& state) 
   state.views[index] = checked_view("bind", tensor, view);
   if (tensor.location == TensorLocation::host) {
     if (!view.on_host()) {
-      refuse_tensor("bind", tensor,
-                    "its values are read on the host, and the array is on a device");
+      refuse_tensor("bind", tensor, "its values are read on the host, and the array is on a device");
     }
     TensorView& bound = state.views[index];
     if (tensor.mode == TensorMode::input) {  // values are copied: they may change after this
@@ -248,9 +240,8 @@ void PyContext::take(Given const& given, StreamRef stream, BindingState& state) 
 /// chosen from all shapes; one by one otherwise.
 void PyContext::apply(BindingState const& state) {
   auto const& inputs = engine_->inputs();
-  bool const complete = std::all_of(inputs.begin(), inputs.end(), [&](int index) {
-    return state.bound[static_cast<std::size_t>(index)] != 0;
-  });
+  bool const complete = std::all_of(inputs.begin(), inputs.end(),
+                                    [&](int index) { return state.bound[static_cast<std::size_t>(index)] != 0; });
   if (complete) {
     input_views_.clear();
     output_views_.clear();
@@ -274,8 +265,7 @@ void PyContext::apply(BindingState const& state) {
 
 PyObject* PyContext::bind(PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
   if (count > 1) {
-    PyErr_SetString(PyExc_TypeError,
-                    "bind() takes one positional argument: a mapping or a sequence");
+    PyErr_SetString(PyExc_TypeError, "bind() takes one positional argument: a mapping or a sequence");
     return nullptr;
   }
   collect(arguments, count, names, given_);

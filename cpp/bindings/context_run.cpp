@@ -78,8 +78,8 @@ void RunCall::read_inputs(std::vector<PyContext::Given> const& given) {
     inputs_.push_back({item.index, std::move(array), view, host});
   }
   for (int index : c_.engine_->inputs()) {
-    bool const found = std::any_of(inputs_.begin(), inputs_.end(),
-                                   [&](Input const& input) { return input.index == index; });
+    bool const found =
+        std::any_of(inputs_.begin(), inputs_.end(), [&](Input const& input) { return input.index == index; });
     if (!found) refuse_tensor("run", c_.tensor(index), "it was not given");
   }
 }
@@ -164,8 +164,8 @@ void RunCall::bind_core() {
   inputs.clear();
   outputs.clear();
   for (int index : c_.engine_->inputs()) {
-    auto const found = std::find_if(inputs_.begin(), inputs_.end(),
-                                    [&](Input const& input) { return input.index == index; });
+    auto const found =
+        std::find_if(inputs_.begin(), inputs_.end(), [&](Input const& input) { return input.index == index; });
     inputs.push_back(found->view);
   }
   for (int index : c_.engine_->outputs()) outputs.push_back(output_view(index));
@@ -208,17 +208,14 @@ void RunCall::finish_output(Output& output) {
   bool const given_on_device = output.given && !output.given->on_host();
   if (given_on_device) return;
   if (output.host == nullptr && !all_host_) {
-    output.array = make_device_buffer(c_.core_->take_output(output.index), view.shape, view.dtype,
-                                      stream_, c_.stream_);
+    output.array = make_device_buffer(c_.core_->take_output(output.index), view.shape, view.dtype, stream_, c_.stream_);
     return;
   }
   if (output.given) {
-    Dims const given(Span<std::int64_t const>(output.given->shape,
-                                              static_cast<std::size_t>(output.given->rank)));
+    Dims const given(Span<std::int64_t const>(output.given->shape, static_cast<std::size_t>(output.given->rank)));
     if (given != packed_shape(view.shape, tensor.dtype)) {
       throw ShapeError({"run",
-                        "output '" + tensor.name + "' has shape " + view.shape.str() +
-                            "; the array has " + given.str(),
+                        "output '" + tensor.name + "' has shape " + view.shape.str() + "; the array has " + given.str(),
                         "",
                         {},
                         {}});
@@ -300,9 +297,8 @@ py::object RunCall::operator()(std::vector<PyContext::Given> const& given, py::h
   for (Output& output : outputs_) {
     if (bytes < kSmallCopy) copy_out(output);
     DataType const dtype = c_.tensor(output.index).dtype;
-    py::object array = output.host != nullptr && !output.given
-                           ? present(std::move(output.array), dtype)
-                           : std::move(output.array);
+    py::object array =
+        output.host != nullptr && !output.given ? present(std::move(output.array), dtype) : std::move(output.array);
     PyDict_SetItem(results.ptr(), c_.names_[static_cast<std::size_t>(output.index)], array.ptr());
   }
   forget_foreign_addresses();

@@ -52,9 +52,8 @@ bool handle_from_protocol(PyObject* object, void*& handle) {
     PyErr_Clear();
     return false;
   }
-  Reference pair = PyCallable_Check(method.get()) != 0
-                       ? Reference::steal(PyObject_CallNoArgs(method.get()))
-                       : std::move(method);
+  Reference pair =
+      PyCallable_Check(method.get()) != 0 ? Reference::steal(PyObject_CallNoArgs(method.get())) : std::move(method);
   if (!pair) throw py::error_already_set();
   if (!PyTuple_Check(pair.get()) || PyTuple_GET_SIZE(pair.get()) != 2) {
     refuse_argument("__cuda_stream__ of the given stream gave no pair (version, handle)");
@@ -106,8 +105,7 @@ Dims to_dims(py::handle shape) {
 }
 
 py::object to_python(Version const& version) {
-  static auto* type = new py::object(
-      py::module_::import("cuready.runtime._types").attr("Version"));  // kept until exit
+  static auto* type = new py::object(py::module_::import("cuready.runtime._types").attr("Version"));  // kept until exit
   return (*type)(version.major, version.minor, version.patch, version.build);
 }
 
@@ -140,8 +138,7 @@ StreamRef to_stream(PyObject* object, StreamRef fallback) {
   if (PyLong_Check(object)) {
     handle = PyLong_AsVoidPtr(object);
     if (PyErr_Occurred() != nullptr) throw py::error_already_set();
-  } else if (!handle_from_protocol(object, handle) &&
-             !handle_from_attribute(object, "cuda_stream", handle) &&
+  } else if (!handle_from_protocol(object, handle) && !handle_from_attribute(object, "cuda_stream", handle) &&
              !handle_from_attribute(object, "ptr", handle)) {
     refuse_argument(std::string("a ") + Py_TYPE(object)->tp_name + " is no CUDA stream",
                     "pass a Stream, an integer handle, or an object with __cuda_stream__");
@@ -150,8 +147,8 @@ StreamRef to_stream(PyObject* object, StreamRef fallback) {
 }
 
 void add_raw_method(py::handle type, PyMethodDef* def) {
-  auto descriptor = py::reinterpret_steal<py::object>(
-      PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), def));
+  auto descriptor =
+      py::reinterpret_steal<py::object>(PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), def));
   if (!descriptor) throw py::error_already_set();
   py::setattr(type, def->ml_name, descriptor);
 }
@@ -162,8 +159,8 @@ void pump_log() noexcept {
     if (records.empty()) return;
     py::object logger = py::module_::import("logging").attr("getLogger")("cuready.tensorrt");
     for (LogRecord const& record : records) {
-      auto text = py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
-          record.text.data(), static_cast<Py_ssize_t>(record.text.size()), "replace"));
+      auto text = py::reinterpret_steal<py::object>(
+          PyUnicode_DecodeUTF8(record.text.data(), static_cast<Py_ssize_t>(record.text.size()), "replace"));
       logger.attr("log")(python_level(record.severity), "%s", text);
     }
   } catch (py::error_already_set& error) {

@@ -12,8 +12,7 @@ py::dict describe(Device const& device) {
   DeviceReport const report = device.report();
   py::dict entry;
   entry["name"] = report.name;
-  entry["compute_capability"] =
-      std::to_string(report.compute_major) + "." + std::to_string(report.compute_minor);
+  entry["compute_capability"] = std::to_string(report.compute_major) + "." + std::to_string(report.compute_minor);
   entry["total_memory"] = report.total_memory;
   entry["uuid"] = report.uuid;
   entry["pci_bus_id"] = report.pci_bus_id;
@@ -29,8 +28,7 @@ std::shared_ptr<void> python_owner(py::handle object) {
           }};
 }
 
-PyStream make_stream(py::object const& device, int priority, bool nonblocking,
-                     py::object const& handle) {
+PyStream make_stream(py::object const& device, int priority, bool nonblocking, py::object const& handle) {
   Device const on = to_device(device);
   if (handle.is_none()) return {std::make_shared<Stream>(on, priority, nonblocking)};
   StreamRef const external = to_stream(handle.ptr(), StreamRef());
@@ -49,36 +47,32 @@ void bind_streams(py::module_& module) {
   py::class_<PyStream>(module, "Stream",
                        "A CUDA stream; non-blocking unless said otherwise. `handle` wraps a stream "
                        "of somebody else: an integer, or an object with __cuda_stream__.")
-      .def(py::init(&make_stream), py::arg("device") = py::none(), py::kw_only(),
-           py::arg("priority") = 0, py::arg("nonblocking") = true, py::arg("handle") = py::none())
-      .def_property_readonly("handle",
-                             [](PyStream const& stream) {
-                               return reinterpret_cast<std::uintptr_t>(stream.core->handle());
-                             })
+      .def(py::init(&make_stream), py::arg("device") = py::none(), py::kw_only(), py::arg("priority") = 0,
+           py::arg("nonblocking") = true, py::arg("handle") = py::none())
+      .def_property_readonly(
+          "handle", [](PyStream const& stream) { return reinterpret_cast<std::uintptr_t>(stream.core->handle()); })
       .def_property_readonly("device", [](PyStream const& stream) { return stream.core->device(); })
       .def("__cuda_stream__",
            [](PyStream const& stream) {
              return py::make_tuple(0, reinterpret_cast<std::uintptr_t>(stream.core->handle()));
            })
-      .def("wait", &wait_for, py::arg("what"),
-           "Later work waits for an Event, or for what another stream holds now.")
+      .def("wait", &wait_for, py::arg("what"), "Later work waits for an Event, or for what another stream holds now.")
       .def(
-          "synchronize", [](PyStream& stream) { stream.core->synchronize(); },
-          py::call_guard<py::gil_scoped_release>(), "Blocks until all submitted work is done.")
+          "synchronize", [](PyStream& stream) { stream.core->synchronize(); }, py::call_guard<py::gil_scoped_release>(),
+          "Blocks until all submitted work is done.")
       .def_property_readonly("done", [](PyStream& stream) { return stream.core->done(); })
       .def(
           "record",
           [](PyStream const& stream, py::object const& event) {
-            PyEvent made = event.is_none() ? PyEvent{std::make_shared<Event>(stream.core->device())}
-                                           : py::cast<PyEvent>(event);
+            PyEvent made =
+                event.is_none() ? PyEvent{std::make_shared<Event>(stream.core->device())} : py::cast<PyEvent>(event);
             made.core->record(stream.ref());
             return made;
           },
           py::arg("event") = py::none(), "Records an event (a new one by default) and returns it.")
       .def("__repr__", [](PyStream const& stream) {
-        return "<Stream " +
-               std::to_string(reinterpret_cast<std::uintptr_t>(stream.core->handle())) +
-               " on device " + std::to_string(stream.core->device().ordinal()) + ">";
+        return "<Stream " + std::to_string(reinterpret_cast<std::uintptr_t>(stream.core->handle())) + " on device " +
+               std::to_string(stream.core->device().ordinal()) + ">";
       });
 }
 
@@ -87,27 +81,20 @@ void bind_events(py::module_& module) {
       .def(py::init([](bool timing, bool blocking, py::object const& device) {
              return PyEvent{std::make_shared<Event>(to_device(device), timing, blocking)};
            }),
-           py::kw_only(), py::arg("timing") = false, py::arg("blocking") = false,
-           py::arg("device") = py::none())
+           py::kw_only(), py::arg("timing") = false, py::arg("blocking") = false, py::arg("device") = py::none())
       .def(
           "record",
-          [](PyEvent& event, py::object const& stream) {
-            event.core->record(to_stream(stream.ptr(), StreamRef()));
-          },
+          [](PyEvent& event, py::object const& stream) { event.core->record(to_stream(stream.ptr(), StreamRef())); },
           py::arg("stream"))
       .def(
-          "synchronize", [](PyEvent& event) { event.core->synchronize(); },
-          py::call_guard<py::gil_scoped_release>())
+          "synchronize", [](PyEvent& event) { event.core->synchronize(); }, py::call_guard<py::gil_scoped_release>())
       .def_property_readonly("done", [](PyEvent& event) { return event.core->done(); })
       .def(
           "milliseconds_since",
-          [](PyEvent const& event, PyEvent const& start) {
-            return event.core->milliseconds_since(*start.core);
-          },
+          [](PyEvent const& event, PyEvent const& start) { return event.core->milliseconds_since(*start.core); },
           py::arg("start"), "Both events need timing=True and must be done.")
-      .def_property_readonly("handle", [](PyEvent const& event) {
-        return reinterpret_cast<std::uintptr_t>(event.core->handle());
-      });
+      .def_property_readonly(
+          "handle", [](PyEvent const& event) { return reinterpret_cast<std::uintptr_t>(event.core->handle()); });
 }
 
 }  // namespace
@@ -133,9 +120,7 @@ void bind_device(py::module_& module) {
       .def("__index__", &Device::ordinal)
       .def("__eq__", [](Device const& a, Device const& b) { return a == b; })
       .def("__hash__", &Device::ordinal)
-      .def("__repr__", [](Device const& device) {
-        return "<Device " + std::to_string(device.ordinal()) + ">";
-      });
+      .def("__repr__", [](Device const& device) { return "<Device " + std::to_string(device.ordinal()) + ">"; });
   bind_streams(module);
   bind_events(module);
 }

@@ -8,9 +8,7 @@
 namespace cuready::python {
 namespace {
 
-py::object python_type(char const* name) {
-  return py::module_::import("cuready.runtime._types").attr(name);
-}
+py::object python_type(char const* name) { return py::module_::import("cuready.runtime._types").attr(name); }
 
 char const* mode_name(TensorMode mode) {
   return mode == TensorMode::input ? "input" : mode == TensorMode::output ? "output" : "none";
@@ -28,9 +26,7 @@ void bind_tensor_info(py::module_& module) {
       .def_property_readonly("dtype", [](TensorInfo const& t) { return name(t.dtype); })
       .def_property_readonly("shape", [](TensorInfo const& t) { return to_tuple(t.shape); })
       .def_property_readonly("location",
-                             [](TensorInfo const& t) {
-                               return t.location == TensorLocation::host ? "host" : "device";
-                             })
+                             [](TensorInfo const& t) { return t.location == TensorLocation::host ? "host" : "device"; })
       .def_readonly("is_shape", &TensorInfo::is_shape)
       .def_readonly("is_data_dependent", &TensorInfo::is_data_dependent)
       .def_property_readonly("format", [](TensorInfo const& t) { return name(t.format); })
@@ -49,12 +45,11 @@ void bind_tensor_info(py::module_& module) {
           },
           "(min, opt, max) shapes, one triple for each optimization profile.")
       .def(
-          "nbytes_for",
-          [](TensorInfo const& t, py::object const& shape) { return t.bytes_for(to_dims(shape)); },
+          "nbytes_for", [](TensorInfo const& t, py::object const& shape) { return t.bytes_for(to_dims(shape)); },
           py::arg("shape"), "Bytes that a buffer of this shape needs, padding included.")
       .def("__repr__", [](TensorInfo const& t) {
-        return "<TensorInfo " + std::string(mode_name(t.mode)) + " '" + t.name + "' " +
-               name(t.dtype) + " " + t.shape.str() + ">";
+        return "<TensorInfo " + std::string(mode_name(t.mode)) + " '" + t.name + "' " + name(t.dtype) + " " +
+               t.shape.str() + ">";
       });
 }
 
@@ -78,12 +73,9 @@ py::list profiles_of(Engine const& engine) {
       ProfileBounds const& bounds = tensor.profiles[static_cast<std::size_t>(index)];
       py::str key(tensor.name);
       bool const values = !bounds.opt_values.empty();
-      minimum[key] =
-          values ? py::object(py::tuple(py::cast(bounds.min_values))) : to_tuple(bounds.min);
-      optimum[key] =
-          values ? py::object(py::tuple(py::cast(bounds.opt_values))) : to_tuple(bounds.opt);
-      maximum[key] =
-          values ? py::object(py::tuple(py::cast(bounds.max_values))) : to_tuple(bounds.max);
+      minimum[key] = values ? py::object(py::tuple(py::cast(bounds.min_values))) : to_tuple(bounds.min);
+      optimum[key] = values ? py::object(py::tuple(py::cast(bounds.opt_values))) : to_tuple(bounds.opt);
+      maximum[key] = values ? py::object(py::tuple(py::cast(bounds.max_values))) : to_tuple(bounds.max);
     }
     list.append(type(index, minimum, optimum, maximum));
   }
@@ -136,9 +128,8 @@ py::object percentiles(Percentiles const& p) {
 }
 
 py::object run_benchmark(std::shared_ptr<Engine> const& engine, double duration, double warmup,
-                         std::int64_t min_iterations, int streams, bool graph, bool transfers,
-                         bool spin, int profile, py::dict const& shapes,
-                         py::dict const& shape_values) {
+                         std::int64_t min_iterations, int streams, bool graph, bool transfers, bool spin, int profile,
+                         py::dict const& shapes, py::dict const& shape_values) {
   BenchmarkOptions options;
   options.seconds = duration;
   options.warmup_seconds = warmup;
@@ -161,11 +152,10 @@ py::object run_benchmark(std::shared_ptr<Engine> const& engine, double duration,
     report = benchmark(engine, options);
   }
   pump_log();
-  return python_type("BenchmarkReport")(
-      report.iterations, report.seconds, report.throughput, percentiles(report.enqueue),
-      percentiles(report.h2d), percentiles(report.gpu), percentiles(report.d2h),
-      percentiles(report.latency), report.bound_by, report.diagnosis, report.graph,
-      report.graph_fallback_reason);
+  return python_type("BenchmarkReport")(report.iterations, report.seconds, report.throughput,
+                                        percentiles(report.enqueue), percentiles(report.h2d), percentiles(report.gpu),
+                                        percentiles(report.d2h), percentiles(report.latency), report.bound_by,
+                                        report.diagnosis, report.graph, report.graph_fallback_reason);
 }
 
 py::object inspect(Engine const& engine, PyContext const* context) {
@@ -181,9 +171,9 @@ py::object inspect(Engine const& engine, PyContext const* context) {
 }
 
 void bind_engine_class(py::module_& module) {
-  py::class_<Engine, std::shared_ptr<Engine>>(
-      module, "Engine", "A deserialized plan. Share it between threads; contexts keep it alive.",
-      py::release_gil_before_calling_cpp_dtor())
+  py::class_<Engine, std::shared_ptr<Engine>>(module, "Engine",
+                                              "A deserialized plan. Share it between threads; contexts keep it alive.",
+                                              py::release_gil_before_calling_cpp_dtor())
       .def_property_readonly("name", &Engine::name)
       .def_property_readonly("device", &Engine::device)
       .def_property_readonly("runtime", &Engine::runtime)
@@ -219,24 +209,20 @@ void bind_engine_class(py::module_& module) {
       .def("create_context", &create_context, py::kw_only(), py::arg("profile") = py::none(),
            py::arg("workspace") = nullptr, py::arg("strategy") = "static", py::arg("graph") = "off",
            py::arg("max_graphs") = 8)
-      .def("create_pool", &create_pool, py::arg("size") = 2, py::kw_only(),
-           py::arg("workspace") = "private", py::arg("max_pending") = 0, py::arg("in_flight") = 2,
-           py::arg("profile") = py::none(), py::arg("graph") = "off", py::arg("max_graphs") = 8,
-           py::arg("spin") = true)
-      .def("benchmark", &run_benchmark, py::kw_only(), py::arg("duration") = 3.0,
-           py::arg("warmup") = 0.2, py::arg("min_iterations") = 10, py::arg("streams") = 1,
-           py::arg("graph") = false, py::arg("transfers") = true, py::arg("spin") = false,
-           py::arg("profile") = 0, py::arg("shapes") = py::dict(),
+      .def("create_pool", &create_pool, py::arg("size") = 2, py::kw_only(), py::arg("workspace") = "private",
+           py::arg("max_pending") = 0, py::arg("in_flight") = 2, py::arg("profile") = py::none(),
+           py::arg("graph") = "off", py::arg("max_graphs") = 8, py::arg("spin") = true)
+      .def("benchmark", &run_benchmark, py::kw_only(), py::arg("duration") = 3.0, py::arg("warmup") = 0.2,
+           py::arg("min_iterations") = 10, py::arg("streams") = 1, py::arg("graph") = false,
+           py::arg("transfers") = true, py::arg("spin") = false, py::arg("profile") = 0, py::arg("shapes") = py::dict(),
            py::arg("shape_values") = py::dict())
       .def("__repr__", [](Engine const& engine) {
-        return "<Engine '" + engine.name() + "': " + std::to_string(engine.inputs().size()) +
-               " inputs, " + std::to_string(engine.outputs().size()) + " outputs, built by " +
-               engine.plan().built_by.str() + ">";
+        return "<Engine '" + engine.name() + "': " + std::to_string(engine.inputs().size()) + " inputs, " +
+               std::to_string(engine.outputs().size()) + " outputs, built by " + engine.plan().built_by.str() + ">";
       });
 }
 
-LoadOptions load_options(py::object const& weight_budget, std::string const& reader,
-                         bool check_version) {
+LoadOptions load_options(py::object const& weight_budget, std::string const& reader, bool check_version) {
   LoadOptions options;
   options.check_version = check_version;
   if (!weight_budget.is_none()) {
@@ -256,9 +242,8 @@ LoadOptions load_options(py::object const& weight_budget, std::string const& rea
   return options;
 }
 
-std::shared_ptr<Engine> load_engine_of(Runtime& runtime, py::object const& plan,
-                                       py::object const& weight_budget, std::string const& reader,
-                                       bool check_version) {
+std::shared_ptr<Engine> load_engine_of(Runtime& runtime, py::object const& plan, py::object const& weight_budget,
+                                       std::string const& reader, bool check_version) {
   LoadOptions const options = load_options(weight_budget, reader, check_version);
   std::shared_ptr<Engine> engine;
   if (PyObject_CheckBuffer(plan.ptr()) != 0) {
@@ -269,9 +254,8 @@ std::shared_ptr<Engine> load_engine_of(Runtime& runtime, py::object const& plan,
       ~Release() { PyBuffer_Release(view); }
     } const release{&view};
     py::gil_scoped_release unlocked;
-    engine = runtime.load(Span<std::byte const>(static_cast<std::byte const*>(view.buf),
-                                                static_cast<std::size_t>(view.len)),
-                          options);
+    engine = runtime.load(
+        Span<std::byte const>(static_cast<std::byte const*>(view.buf), static_cast<std::size_t>(view.len)), options);
   } else {
     auto const path = py::cast<std::filesystem::path>(plan).string();
     py::gil_scoped_release unlocked;
@@ -282,11 +266,10 @@ std::shared_ptr<Engine> load_engine_of(Runtime& runtime, py::object const& plan,
 }
 
 /// `library` is an opened one, a path to one, or None for the first that works.
-std::shared_ptr<Runtime> make_runtime(py::object const& library, py::object const& device,
-                                      py::object const& plugins, bool allow_host_code,
-                                      int max_threads) {
-  auto opened = py::cast<std::shared_ptr<Library>>(
-      py::module_::import("cuready.runtime._libraries").attr("resolve")(library));
+std::shared_ptr<Runtime> make_runtime(py::object const& library, py::object const& device, py::object const& plugins,
+                                      bool allow_host_code, int max_threads) {
+  auto opened =
+      py::cast<std::shared_ptr<Library>>(py::module_::import("cuready.runtime._libraries").attr("resolve")(library));
   RuntimeOptions options;
   if (!device.is_none()) options.device = py::cast<int>(device.attr("__index__")());
   for (py::handle plugin : plugins) {
@@ -304,17 +287,15 @@ std::shared_ptr<Runtime> make_runtime(py::object const& library, py::object cons
 }
 
 void bind_runtime(py::module_& module) {
-  py::class_<Runtime, std::shared_ptr<Runtime>>(
-      module, "Runtime", "A TensorRT runtime on one device. Share it between threads.",
-      py::release_gil_before_calling_cpp_dtor())
-      .def(py::init(&make_runtime), py::arg("library") = py::none(), py::kw_only(),
-           py::arg("device") = py::none(), py::arg("plugins") = py::tuple(),
-           py::arg("allow_host_code") = false, py::arg("max_threads") = 0)
+  py::class_<Runtime, std::shared_ptr<Runtime>>(module, "Runtime",
+                                                "A TensorRT runtime on one device. Share it between threads.",
+                                                py::release_gil_before_calling_cpp_dtor())
+      .def(py::init(&make_runtime), py::arg("library") = py::none(), py::kw_only(), py::arg("device") = py::none(),
+           py::arg("plugins") = py::tuple(), py::arg("allow_host_code") = false, py::arg("max_threads") = 0)
       .def_property_readonly("library", &Runtime::library)
       .def_property_readonly("device", &Runtime::device)
-      .def("load", &load_engine_of, py::arg("plan"), py::kw_only(),
-           py::arg("weight_budget") = py::none(), py::arg("reader") = "auto",
-           py::arg("check_version") = true,
+      .def("load", &load_engine_of, py::arg("plan"), py::kw_only(), py::arg("weight_budget") = py::none(),
+           py::arg("reader") = "auto", py::arg("check_version") = true,
            "Deserializes a plan from a path or any bytes-like object.")
       .def("__repr__", [](Runtime const& runtime) {
         return "<Runtime TensorRT " + runtime.library()->version().str() + " on device " +

@@ -121,8 +121,8 @@ py::dict details_of(Error const& error) {
 py::list vendor_words(Error const& error) {
   py::list words;
   for (LogRecord const& record : error.messages()) {
-    words.append(py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
-        record.text.data(), static_cast<Py_ssize_t>(record.text.size()), "replace")));
+    words.append(py::reinterpret_steal<py::object>(
+        PyUnicode_DecodeUTF8(record.text.data(), static_cast<Py_ssize_t>(record.text.size()), "replace")));
   }
   if (error.cuda().code != 0) {
     words.append(py::str(error.cuda().name + ": " + error.cuda().description));
@@ -151,8 +151,7 @@ py::object make_exception(Error const& error) {
   }
   std::string const& operation = error.operation();
   py::object exception =
-      type(py::str(operation.empty() ? error.message() : operation + ": " + error.message()),
-           **arguments);
+      type(py::str(operation.empty() ? error.message() : operation + ": " + error.message()), **arguments);
   add_notes(exception, words, error.hint());
   return exception;
 }
@@ -190,8 +189,7 @@ PyObject* raise_current() noexcept {
 void throw_missing_extra(char const* package, char const* what) {
   py::dict arguments;
   arguments["hint"] = py::str("python -m pip install 'cuready[runtime]'");
-  std::string const text =
-      std::string(what) + " needs " + package + ": run python -m pip install 'cuready[runtime]'";
+  std::string const text = std::string(what) + " needs " + package + ": run python -m pip install 'cuready[runtime]'";
   py::object type = py::module_::import("cuready.errors").attr("MissingExtra");
   py::object exception = type(py::str(text), **arguments);
   PyErr_SetObject(type.ptr(), exception.ptr());

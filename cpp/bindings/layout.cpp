@@ -66,19 +66,16 @@ void for_each_element(Dims const& shape, Layout const& layout, Visit visit) {
       std::int64_t const group = c / layout.lanes;
       std::int64_t const lane = c % layout.lanes;
       for (std::int64_t i = 0; i < parts.inner; ++i, ++source) {
-        std::int64_t const target =
-            layout.kind == Kind::kVectors
-                ? ((o * groups + group) * parts.inner + i) * layout.lanes + lane
-                : (o * parts.inner + i) * groups * layout.lanes + c;
+        std::int64_t const target = layout.kind == Kind::kVectors
+                                        ? ((o * groups + group) * parts.inner + i) * layout.lanes + lane
+                                        : (o * parts.inner + i) * groups * layout.lanes + c;
         visit(source, target);
       }
     }
   }
 }
 
-std::size_t element_bytes(TensorInfo const& tensor) {
-  return static_cast<std::size_t>(bits(tensor.dtype)) / 8;
-}
+std::size_t element_bytes(TensorInfo const& tensor) { return static_cast<std::size_t>(bits(tensor.dtype)) / 8; }
 
 }  // namespace
 
@@ -99,8 +96,7 @@ void pack(TensorInfo const& tensor, Dims const& shape, void const* c_order, void
   auto* to = static_cast<unsigned char*>(packed);
   std::memset(to, 0, tensor.bytes_for(shape));
   for_each_element(shape, layout_of(tensor.format), [&](std::int64_t a, std::int64_t b) {
-    std::memcpy(to + static_cast<std::size_t>(b) * unit, from + static_cast<std::size_t>(a) * unit,
-                unit);
+    std::memcpy(to + static_cast<std::size_t>(b) * unit, from + static_cast<std::size_t>(a) * unit, unit);
   });
 }
 
@@ -109,8 +105,7 @@ void unpack(TensorInfo const& tensor, Dims const& shape, void const* packed, voi
   auto const* from = static_cast<unsigned char const*>(packed);
   auto* to = static_cast<unsigned char*>(c_order);
   for_each_element(shape, layout_of(tensor.format), [&](std::int64_t a, std::int64_t b) {
-    std::memcpy(to + static_cast<std::size_t>(a) * unit, from + static_cast<std::size_t>(b) * unit,
-                unit);
+    std::memcpy(to + static_cast<std::size_t>(a) * unit, from + static_cast<std::size_t>(b) * unit, unit);
   });
 }
 

@@ -10,8 +10,7 @@ py::dict device_report(DeviceReport const& device) {
   py::dict entry;
   entry["ordinal"] = device.ordinal;
   entry["name"] = device.name;
-  entry["compute_capability"] =
-      std::to_string(device.compute_major) + "." + std::to_string(device.compute_minor);
+  entry["compute_capability"] = std::to_string(device.compute_major) + "." + std::to_string(device.compute_minor);
   entry["total_memory"] = device.total_memory;
   entry["uuid"] = device.uuid;
   entry["pci_bus_id"] = device.pci_bus_id;
@@ -30,8 +29,7 @@ py::dict report_driver(std::string const& path) {
   py::dict answer;
   answer["library"] = report.library;
   answer["found_by"] = report.found_by;
-  answer["cuda_version"] =
-      std::to_string(report.version.major) + "." + std::to_string(report.version.minor);
+  answer["cuda_version"] = std::to_string(report.version.major) + "." + std::to_string(report.version.minor);
   answer["uses_get_proc_address"] = report.uses_get_proc_address;
   py::list devices;
   for (DeviceReport const& device : report.devices) devices.append(device_report(device));
@@ -50,8 +48,7 @@ LibraryKind to_kind(std::string const& text) {
 }
 
 SearchOptions search_options(std::string path, std::vector<std::string> search_dirs,
-                             std::optional<std::string> const& kind, int major, bool environment,
-                             bool system) {
+                             std::optional<std::string> const& kind, int major, bool environment, bool system) {
   SearchOptions options;
   options.path = std::move(path);
   options.search_dirs = std::move(search_dirs);
@@ -62,9 +59,7 @@ SearchOptions search_options(std::string path, std::vector<std::string> search_d
   return options;
 }
 
-char const* kind_name(PlanInfo const& plan) {
-  return plan.kind == PlanInfo::Kind::tensorrt ? "tensorrt" : "unknown";
-}
+char const* kind_name(PlanInfo const& plan) { return plan.kind == PlanInfo::Kind::tensorrt ? "tensorrt" : "unknown"; }
 
 PlanInfo probe_bytes(py::buffer const& plan) {
   Py_buffer view;
@@ -73,8 +68,7 @@ PlanInfo probe_bytes(py::buffer const& plan) {
     Py_buffer* view;
     ~Release() { PyBuffer_Release(view); }
   } const release{&view};
-  return probe_plan(Span<std::byte const>(static_cast<std::byte const*>(view.buf),
-                                          static_cast<std::size_t>(view.len)));
+  return probe_plan(Span<std::byte const>(static_cast<std::byte const*>(view.buf), static_cast<std::size_t>(view.len)));
 }
 
 void bind_plan(py::module_& module) {
@@ -89,12 +83,12 @@ void bind_plan(py::module_& module) {
       .def_readonly("size", &PlanInfo::size)
       .def_readonly("declared_size", &PlanInfo::declared_size)
       .def_readonly("truncated", &PlanInfo::truncated)
-      .def_property_readonly("compute_capability",
-                             [](PlanInfo const& plan) -> py::object {
-                               if (plan.compute_major < 0) return py::none();
-                               return py::str(std::to_string(plan.compute_major) + "." +
-                                              std::to_string(plan.compute_minor));
-                             })
+      .def_property_readonly(
+          "compute_capability",
+          [](PlanInfo const& plan) -> py::object {
+            if (plan.compute_major < 0) return py::none();
+            return py::str(std::to_string(plan.compute_major) + "." + std::to_string(plan.compute_minor));
+          })
       .def_property_readonly("hardware_compatibility",
                              [](PlanInfo const& plan) -> py::object {
                                switch (plan.hardware_compatibility) {
@@ -111,8 +105,8 @@ void bind_plan(py::module_& module) {
       .def_readonly("has_host_code", &PlanInfo::has_host_code)
       .def_readonly("reason", &PlanInfo::reason)
       .def("__repr__", [](PlanInfo const& plan) {
-        return "<PlanInfo " + std::string(kind_name(plan)) + " built by " + plan.built_by.str() +
-               ", " + std::to_string(plan.size) + " bytes>";
+        return "<PlanInfo " + std::string(kind_name(plan)) + " built by " + plan.built_by.str() + ", " +
+               std::to_string(plan.size) + " bytes>";
       });
   module.def(
       "probe_path",
@@ -132,27 +126,27 @@ void bind_libraries(py::module_& module) {
       .def_readonly("found_by", &LibraryInfo::found_by)
       .def_readonly("problem", &LibraryInfo::problem)
       .def("__repr__", [](LibraryInfo const& info) {
-        return "<LibraryInfo " + std::string(name(info.kind)) + " " + info.path + " (" +
-               info.found_by + ")" + (info.problem.empty() ? "" : ": " + info.problem) + ">";
+        return "<LibraryInfo " + std::string(name(info.kind)) + " " + info.path + " (" + info.found_by + ")" +
+               (info.problem.empty() ? "" : ": " + info.problem) + ">";
       });
   module.def(
       "find_libraries",
-      [](std::string path, std::vector<std::string> search_dirs, std::optional<std::string> kind,
-         int major, bool environment, bool system) {
-        SearchOptions const options = search_options(std::move(path), std::move(search_dirs), kind,
-                                                     major, environment, system);
+      [](std::string path, std::vector<std::string> search_dirs, std::optional<std::string> kind, int major,
+         bool environment, bool system) {
+        SearchOptions const options =
+            search_options(std::move(path), std::move(search_dirs), kind, major, environment, system);
         py::gil_scoped_release release;
         return find_libraries(options);
       },
-      py::arg("path") = "", py::arg("search_dirs") = std::vector<std::string>(),
-      py::arg("kind") = py::none(), py::arg("major") = 0, py::arg("environment") = true,
-      py::arg("system") = true, "Every candidate in the order in which load() would try them.");
+      py::arg("path") = "", py::arg("search_dirs") = std::vector<std::string>(), py::arg("kind") = py::none(),
+      py::arg("major") = 0, py::arg("environment") = true, py::arg("system") = true,
+      "Every candidate in the order in which load() would try them.");
   module.def(
       "open_library",
-      [](std::string path, std::vector<std::string> search_dirs, std::optional<std::string> kind,
-         int major, bool environment, bool system) {
-        SearchOptions const options = search_options(std::move(path), std::move(search_dirs), kind,
-                                                     major, environment, system);
+      [](std::string path, std::vector<std::string> search_dirs, std::optional<std::string> kind, int major,
+         bool environment, bool system) {
+        SearchOptions const options =
+            search_options(std::move(path), std::move(search_dirs), kind, major, environment, system);
         std::shared_ptr<Library> library;
         {
           py::gil_scoped_release release;
@@ -161,17 +155,15 @@ void bind_libraries(py::module_& module) {
         pump_log();
         return library;
       },
-      py::arg("path") = "", py::arg("search_dirs") = std::vector<std::string>(),
-      py::arg("kind") = py::none(), py::arg("major") = 0, py::arg("environment") = true,
-      py::arg("system") = true, "Opens the first candidate that works.");
+      py::arg("path") = "", py::arg("search_dirs") = std::vector<std::string>(), py::arg("kind") = py::none(),
+      py::arg("major") = 0, py::arg("environment") = true, py::arg("system") = true,
+      "Opens the first candidate that works.");
   py::class_<Library, std::shared_ptr<Library>>(
-      module, "Library",
-      "An opened TensorRT library. Share it between threads; it is never closed.")
+      module, "Library", "An opened TensorRT library. Share it between threads; it is never closed.")
       .def_property_readonly("path", &Library::path)
       .def_property_readonly("found_by", &Library::found_by)
       .def_property_readonly("kind", [](Library const& library) { return name(library.kind()); })
-      .def_property_readonly("version",
-                             [](Library const& library) { return to_python(library.version()); })
+      .def_property_readonly("version", [](Library const& library) { return to_python(library.version()); })
       .def("check_plan", &Library::check_plan, py::arg("plan"),
            "Raises EngineVersionError or PlanInvalid when this plan cannot run here; needs no GPU.")
       .def(
@@ -187,8 +179,7 @@ void bind_libraries(py::module_& module) {
       .def_property_readonly("sibling_plugin_library", &Library::sibling_plugin_library)
       .def_property_readonly("plugin_libraries", &Library::plugin_libraries)
       .def("__repr__", [](Library const& library) {
-        return "<Library TensorRT " + library.version().str() + " " + name(library.kind()) + " " +
-               library.path() + ">";
+        return "<Library TensorRT " + library.version().str() + " " + name(library.kind()) + " " + library.path() + ">";
       });
 }
 
@@ -212,8 +203,8 @@ void bind_library(py::module_& module) {
   module.def("pump_log", &pump_log, "Forwards TensorRT's log to the logger cuready.tensorrt.");
   module.def("dropped_log_records", &dropped_log_records);
   module.def(
-      "set_log_threshold", [](int level) { set_log_threshold(to_severity(level)); },
-      py::arg("level"), "Keeps log records at least as severe as this level of Python's logging.");
+      "set_log_threshold", [](int level) { set_log_threshold(to_severity(level)); }, py::arg("level"),
+      "Keeps log records at least as severe as this level of Python's logging.");
 }
 
 }  // namespace cuready::python

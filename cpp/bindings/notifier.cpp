@@ -103,9 +103,7 @@ void bury(Arrays* arrays) noexcept {
   if (schedule && !interpreter_is_ending()) Py_AddPendingCall(&clear_graveyard, nullptr);
 }
 
-void notify_later(PyObject* callback, PyObject* argument) noexcept {
-  notifier().push(callback, argument);
-}
+void notify_later(PyObject* callback, PyObject* argument) noexcept { notifier().push(callback, argument); }
 
 void bind_notifier(py::module_& module) {
   module.def("_stop_notifier", [] { notifier().stop(); });

@@ -100,8 +100,7 @@ HostArray new_host_array(Dims const& shape, DataType dtype) {
   py::handle type = index < 12 ? numpy().dtypes[index] : numpy().dtypes[5];
   PyObject* arguments[] = {extents.ptr(), type.ptr()};
   HostArray made;
-  made.array = py::reinterpret_steal<py::object>(
-      PyObject_Vectorcall(numpy().empty.ptr(), arguments, 2, nullptr));
+  made.array = py::reinterpret_steal<py::object>(PyObject_Vectorcall(numpy().empty.ptr(), arguments, 2, nullptr));
   if (!made.array) throw py::error_already_set();
   Py_buffer view;
   if (PyObject_GetBuffer(made.array.ptr(), &view, PyBUF_STRIDES) != 0) {

@@ -4,7 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <cmath>
+#include <thread>
 
 #include "layout.hpp"
 
@@ -18,7 +18,24 @@ struct PyFuture {
   std::shared_ptr<Engine> engine;
   std::vector<py::object> given;  // the caller's output arrays, by position; null: the pool's own
   py::object result;
+  bool spin = false;
 };
+
+/// Waiting on a condition variable costs tens of microseconds to wake up, which a short run
+/// notices: where processors are plenty and the pool may spin, the waiter looks for a while first.
+constexpr auto kSpinFor = std::chrono::milliseconds(2);
+
+bool wait_for_core(PyFuture const& future, std::chrono::nanoseconds limit) {
+  if (future.spin) {
+    auto const now = std::chrono::steady_clock::now();
+    auto const until = limit.count() < 0 ? now + kSpinFor : now + std::min<std::chrono::nanoseconds>(limit, kSpinFor);
+    while (std::chrono::steady_clock::now() < until) {
+      if (future.core.done()) return true;
+      std::this_thread::yield();
+    }
+  }
+  return future.core.wait(limit);
+}
 
 std::chrono::nanoseconds to_timeout(py::handle seconds) {
   if (seconds.is_none()) return std::chrono::nanoseconds(-1);
@@ -99,15 +116,13 @@ void Request::take_inputs(py::handle inputs) {
     ArrayView& view = import(tensor, item.second, false);
     request_.inputs[at] = checked_view("submit", tensor, view);
     if (view.on_host() && tensor.location == TensorLocation::device && !tensor.is_linear()) {
-      refuse_tensor("submit", tensor, "its layout is " + name(tensor.format),
-                    "use run(), which repacks host arrays");
+      refuse_tensor("submit", tensor, "its layout is " + name(tensor.format), "use run(), which repacks host arrays");
     }
     all_host_ = all_host_ && view.on_host();
     seen[at] = true;
   }
   for (std::size_t at = 0; at < seen.size(); ++at) {
-    if (!seen[at])
-      refuse_tensor("submit", tensor_of(*pool_.engine, indices[at]), "it was not given");
+    if (!seen[at]) refuse_tensor("submit", tensor_of(*pool_.engine, indices[at]), "it was not given");
   }
 }
 
@@ -137,15 +152,14 @@ PoolRequest Request::finish(py::handle stream) {
     if (producers_.size() > 1) {
       only = pool_.order->handle();
       for (void* producer : producers_) {
-        if (producer != only)
-          stream_wait(pool_.engine->device(), pool_.order->ref(), StreamRef(producer));
+        if (producer != only) stream_wait(pool_.engine->device(), pool_.order->ref(), StreamRef(producer));
       }
     }
     request_.wait_for_producer = true;
     request_.producer = StreamRef(only);
   }
-  request_.keep_alive = std::shared_ptr<void>(
-      arrays_.release(), [](void* arrays) { bury(static_cast<Arrays*>(arrays)); });
+  request_.keep_alive =
+      std::shared_ptr<void>(arrays_.release(), [](void* arrays) { bury(static_cast<Arrays*>(arrays)); });
   return std::move(request_);
 }
 
@@ -196,7 +210,7 @@ py::object result(PyFuture& future, py::object const& timeout) {
   bool ready = future.core.done();
   if (!ready) {
     Unlocked unlocked;
-    ready = future.core.wait(limit);
+    ready = wait_for_core(future, limit);
   }
   if (!ready) raise_timeout();
   future.result = make_result(future);
@@ -232,6 +246,7 @@ std::shared_ptr<PyFuture> submit(PyPool& pool, py::object const& inputs, py::obj
   auto future = std::make_shared<PyFuture>();
   future->engine = pool.engine;
   future->given = std::move(request.given);
+  future->spin = pool.spin;
   PoolRequest ready = request.finish(stream);
   std::chrono::nanoseconds const limit = to_timeout(timeout);
   {
@@ -253,13 +268,10 @@ py::dict stats(PyPool const& pool) {
   return entry;
 }
 
-py::object support(char const* function) {
-  return py::module_::import("cuready.runtime._pool").attr(function);
-}
+py::object support(char const* function) { return py::module_::import("cuready.runtime._pool").attr(function); }
 
 void bind_future(py::module_& module) {
-  py::class_<PyFuture, std::shared_ptr<PyFuture>>(module, "Future",
-                                                  "The result of a submitted request; awaitable.")
+  py::class_<PyFuture, std::shared_ptr<PyFuture>>(module, "Future", "The result of a submitted request; awaitable.")
       .def("result", &result, py::arg("timeout") = py::none(),
            "Waits, and returns name → array or raises the request's error. TimeoutError when the "
            "time is over first.")
@@ -293,9 +305,8 @@ PyPool::~PyPool() {
   order.reset();
 }
 
-std::shared_ptr<PyPool> create_pool(std::shared_ptr<Engine> const& engine, int size,
-                                    std::string const& workspace, int max_pending, int in_flight,
-                                    py::object const& profile, std::string const& graph,
+std::shared_ptr<PyPool> create_pool(std::shared_ptr<Engine> const& engine, int size, std::string const& workspace,
+                                    int max_pending, int in_flight, py::object const& profile, std::string const& graph,
                                     int max_graphs, bool spin) {
   PoolOptions options;
   options.contexts = size;
@@ -313,6 +324,7 @@ std::shared_ptr<PyPool> create_pool(std::shared_ptr<Engine> const& engine, int s
   }
   options.shared_workspace = workspace == "shared";
   auto pool = std::make_shared<PyPool>();
+  pool->spin = spin && std::thread::hardware_concurrency() > 2 * static_cast<unsigned>(size);
   pool->engine = engine;
   {
     Unlocked unlocked;
@@ -327,8 +339,8 @@ std::shared_ptr<PyPool> create_pool(std::shared_ptr<Engine> const& engine, int s
 void bind_pool(py::module_& module) {
   bind_notifier(module);
   bind_future(module);
-  py::class_<PyPool, std::shared_ptr<PyPool>>(
-      module, "ContextPool", "Contexts behind one bounded queue. Threads share it.")
+  py::class_<PyPool, std::shared_ptr<PyPool>>(module, "ContextPool",
+                                              "Contexts behind one bounded queue. Threads share it.")
       .def("submit", &submit, py::arg("inputs"), py::arg("outputs") = py::none(), py::kw_only(),
            py::arg("stream") = py::none(), py::arg("timeout") = py::none(),
            "Queues a request and returns a Future; blocks while the queue is full. Arrays must not "
@@ -341,15 +353,11 @@ void bind_pool(py::module_& module) {
           py::arg("requests"), py::arg("depth") = py::none(),
           "Results in order, with at most `depth` requests under way.")
       .def(
-          "acquire",
-          [](PyPool const& pool, py::object const& timeout) {
-            return pool.leases.attr("acquire")(timeout);
-          },
-          py::arg("timeout") = py::none(),
-          "Context manager that lends an ExecutionContext of this pool's engine.")
+          "acquire", [](PyPool const& pool, py::object const& timeout) { return pool.leases.attr("acquire")(timeout); },
+          py::arg("timeout") = py::none(), "Context manager that lends an ExecutionContext of this pool's engine.")
       .def(
-          "drain", [](PyPool& pool) { pool.core->drain(); },
-          py::call_guard<py::gil_scoped_release>(), "Waits until nothing is pending or in flight.")
+          "drain", [](PyPool& pool) { pool.core->drain(); }, py::call_guard<py::gil_scoped_release>(),
+          "Waits until nothing is pending or in flight.")
       .def("close", &close_pool, "Finishes what is in flight and cancels what waits. Idempotent.")
       .def_property_readonly("stats", &stats)
       .def_property_readonly("engine", [](PyPool const& pool) { return pool.engine; })

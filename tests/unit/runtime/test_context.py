@@ -1,0 +1,303 @@
+"""An execution context from Python: what it calls, what it keeps alive, and how it fails."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from runtime_sim import SimDriver, SimLibraries, SimTensorRT, plans
+
+import cuready.runtime as rt
+from cuready import errors
+
+X = np.arange(16, dtype=np.float32).reshape(4, 4)
+ALL = ["8.5", "8.6", "10.0", "10.6", "10.15", "11.0", "11.4"]
+VERSIONS = {"8.5": "8.5.3", "8.6": "8.6.0", "10.0": "10.0.1", "10.15": "10.15.1"}
+
+
+PROGRAM = """
+import sys
+import numpy as np
+import cuready.runtime as rt
+engine = rt.Runtime().load(sys.argv[1])
+assert list(engine.inputs) == ["x"]
+assert engine.inputs["x"].shape == (-1, 4)
+assert engine.profiles[0].max == {"x": (8, 4)}
+context = engine.create_context()
+for rows in (4, 1, 8):
+    x = np.arange(4 * rows, dtype=np.float32).reshape(rows, 4)
+    np.testing.assert_array_equal(context.run({"x": x})["y"], 2 * x + 1)
+print(engine.runtime.library.version)
+"""
+
+
+@pytest.mark.parametrize("release", ALL)
+def test_every_major_runs_the_same_program(
+    libraries: SimLibraries, release: str, tmp_path: Path
+) -> None:
+    """Each in a process of its own, as programs have one TensorRT."""
+    path = tmp_path / "affine.plan"
+    path.write_bytes(plans.affine(version=VERSIONS.get(release, f"{release}.0")))
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(path)],
+        capture_output=True, text=True, timeout=60, check=False,
+        env=libraries.environment(release),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(release)
+
+
+def test_nothing_is_set_again_that_did_not_change(load: Any, tensorrt: SimTensorRT) -> None:
+    context = load(plans.affine()).create_context()
+    buffer = rt.DeviceBuffer((4, 4), "float32")
+    buffer.copy_from(X)
+    context.bind({"x": buffer})
+    context.enqueue()
+    tensorrt.reset_calls()
+    for _ in range(10):
+        context.enqueue()
+    assert tensorrt.calls("IExecutionContext::enqueueV3") == 10
+    assert tensorrt.calls("IExecutionContext::setInputShape") == 0
+    assert tensorrt.calls("IExecutionContext::setTensorAddress") == 0
+    context.bind({"x": buffer})
+    context.enqueue()
+    assert tensorrt.calls("IExecutionContext::setInputShape") == 0
+    context.synchronize()
+
+
+def test_keywords_mappings_and_sequences_bind_alike(load: Any) -> None:
+    context = load(plans.copies(3)).create_context()
+    x = {f"x{i}": np.full(16, i, np.float32) for i in range(3)}
+    for arguments, named in (((x,), {}), ((), x), (([*x.values(), None, None, None],), {})):
+        bindings = context.bind(*arguments, **named)
+        assert set(x) <= set(bindings.names)
+        context.enqueue()
+        context.synchronize()
+        for i in range(3):
+            assert (context.output(f"y{i}").numpy() == i).all()
+
+
+def test_bindings_can_be_kept_and_alternated(load: Any) -> None:
+    context = load(plans.affine()).create_context()
+    kept = []
+    for value in range(3):
+        buffer = rt.DeviceBuffer((4, 4), "float32")
+        buffer.copy_from(X + value)
+        kept.append(context.bind({"x": buffer}))
+    del buffer
+    gc.collect()
+    for value in (0, 2, 1, 0):
+        context.enqueue_bindings(kept[value])
+        context.synchronize()
+        np.testing.assert_array_equal(context.output("y").numpy(), 2 * (X + value) + 1)
+    with pytest.raises(TypeError):
+        context.enqueue_bindings({"x": X})
+
+
+def test_arrays_live_until_the_gpu_is_done_with_them(load: Any, driver: SimDriver) -> None:
+    driver.set_delay("kernel", 3000)
+    context = load(plans.affine()).create_context()
+    for value in range(5):
+        buffer = rt.DeviceBuffer((4, 4), "float32")
+        buffer.copy_from(X + value)
+        context.bind({"x": buffer})
+        context.enqueue()
+        del buffer
+    context.synchronize()
+    np.testing.assert_array_equal(context.output("y").numpy(), 2 * (X + 4) + 1)
+
+
+def test_any_order_of_destruction_is_safe(
+    load: Any, driver: SimDriver, tensorrt: SimTensorRT
+) -> None:
+    engine = load(plans.affine())
+    context = engine.create_context()
+    pool = engine.create_pool(2)
+    output = context.run({"x": rt.DeviceBuffer((4, 4), "float32")})["y"]
+    del engine
+    gc.collect()
+    del context, pool
+    gc.collect()
+    assert output.shape == (4, 4)
+    del output
+    gc.collect()
+    assert tensorrt.live() == []
+
+
+def test_data_dependent_outputs_have_their_exact_size(load: Any) -> None:
+    context = load(plans.nonzero()).create_context()
+    for x in (np.array([1, -1, 2, 0], np.float32), np.zeros(5, np.float32)):
+        found = context.run({"x": x})["indices"]
+        np.testing.assert_array_equal(found, np.nonzero(x > 0)[0][None, :])
+
+
+def test_shape_tensors_are_values_on_the_host(load: Any) -> None:
+    context = load(plans.reshape()).create_context()
+    x = np.arange(12, dtype=np.float32)
+    for shape in ((3, 4), (2, 6), (12, 1)):
+        got = context.run({"x": x, "shape": np.array(shape, np.int32)})["y"]
+        np.testing.assert_array_equal(got, -x.reshape(shape))
+
+
+def test_profiles_are_chosen_by_the_shapes_or_by_hand(load: Any) -> None:
+    context = load(plans.two_profiles()).create_context()
+    context.run({"x": X})
+    assert context.profile == 0
+    context.run({"x": np.zeros((32, 4), np.float32)})
+    assert context.profile == 1
+    context.set_profile(0)
+    with pytest.raises(errors.ShapeError):
+        context.run({"x": np.zeros((32, 4), np.float32)})
+    context.set_profile("auto")
+    context.run({"x": np.zeros((32, 4), np.float32)})
+
+
+def test_graphs_are_captured_kept_and_replayed(load: Any, tensorrt: SimTensorRT) -> None:
+    context = load(plans.affine()).create_context(graph="auto", max_graphs=2)
+    for _ in range(3):
+        for rows in (1, 2):
+            np.testing.assert_array_equal(context.run({"x": X[:rows]})["y"], 2 * X[:rows] + 1)
+    for _ in range(5):
+        context.run({"x": X[:2]})
+    stats = context.graph_stats
+    assert stats.hits >= 4
+    assert 1 <= stats.cached <= 2
+
+
+def test_what_cannot_be_captured_falls_back_with_its_reason(load: Any) -> None:
+    context = load(plans.nonzero()).create_context(graph="auto")
+    x = np.array([1, -1, 2], np.float32)
+    for _ in range(4):
+        context.run({"x": x})
+    assert context.graph_stats.fallback_reason
+    with pytest.raises(errors.CaptureError):
+        strict = load(plans.nonzero()).create_context(graph="require")
+        for _ in range(4):
+            strict.run({"x": x})
+
+
+def test_refit_and_missing_weights(load: Any) -> None:
+    engine = load(plans.refittable(stripped=True))
+    assert engine.needs_refit
+    with pytest.raises(errors.NotRefitted):
+        engine.create_context().run({"x": X[0]})
+    assert sorted(engine.missing_weights) == ["c", "k"]
+    assert engine.refit({"k": np.array([3], np.float32)}) == ["c"]
+    assert engine.needs_refit
+    both = {"k": np.array([3], np.float32), "c": np.array([5], np.float32)}
+    assert engine.refit(both) == []
+    np.testing.assert_array_equal(engine.create_context().run({"x": X[0]})["y"], 3 * X[0] + 5)
+    with pytest.raises(errors.CureadyError, match="nothing"):
+        engine.refit({"nothing": np.zeros(1, np.float32)})
+
+
+def test_tensorrt_s_log_reaches_python_logging(
+    load: Any, tensorrt: SimTensorRT, caplog: pytest.LogCaptureFixture
+) -> None:
+    tensorrt.fail("IRuntime::deserializeCudaEngine", "mind the gap", action="warn")
+    with caplog.at_level("WARNING", logger="cuready.tensorrt"):
+        load(plans.affine())
+    assert "mind the gap" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "provoke"),
+    [
+        ("IRuntime::deserializeCudaEngine", lambda load: load(plans.affine())),
+        ("ICudaEngine::createExecutionContext", lambda load: load(plans.affine()).create_context()),
+        ("createInferRuntime_INTERNAL", lambda load: load(plans.affine())),
+        ("IExecutionContext::enqueueV3",
+         lambda load: load(plans.affine()).create_context().run({"x": X})),
+        ("IExecutionContext::setInputShape",
+         lambda load: load(plans.affine()).create_context().run({"x": X})),
+        ("IExecutionContext::setTensorAddress",
+         lambda load: load(plans.affine()).create_context().run({"x": X})),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("action", ["refuse", "silent", "badptr"])
+def test_a_refusal_of_tensorrt_is_typed_and_has_its_words(
+    load: Any, tensorrt: SimTensorRT, method: str, provoke: Any, action: str
+) -> None:
+    if action == "badptr" and method.startswith("IExecutionContext"):
+        action = "refuse"  # those return bool
+    tensorrt.fail(method, "the vendor's own words", action=action, times=10)
+    with pytest.raises(errors.TensorRTError) as caught:
+        provoke(load)
+    if action != "silent":
+        assert "the vendor's own words" in " ".join(caught.value.messages)
+    tensorrt.clear_faults()
+    np.testing.assert_array_equal(
+        load(plans.affine()).create_context().run({"x": X})["y"], 2 * X + 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("point", "code", "error"),
+    [
+        ("cuMemAlloc", 2, errors.OutOfMemory),
+        ("cuMemHostAlloc", 2, errors.OutOfMemory),
+        ("cuMemcpyAsync", 1, errors.CudaError),
+        ("cuStreamSynchronize", 999, errors.CudaError),
+    ],
+)
+def test_a_failure_of_the_driver_is_typed_and_names_its_code(
+    load: Any, driver: SimDriver, point: str, code: int, error: type[errors.CudaError]
+) -> None:
+    context = load(plans.affine()).create_context()
+    driver.fail(point, code, times=100)
+    with pytest.raises(error) as caught:
+        context.run({"x": X})
+    assert caught.value.name.startswith("CUDA_ERROR")
+    assert caught.value.code == code
+    driver.clear_faults()
+    np.testing.assert_array_equal(context.run({"x": X})["y"], 2 * X + 1)
+
+
+def test_a_second_thread_gets_context_busy(load: Any, driver: SimDriver) -> None:
+    driver.set_delay("kernel", 50_000)
+    context = load(plans.affine()).create_context()
+    started, caught = threading.Event(), []
+
+    def other() -> None:
+        started.wait()
+        try:
+            context.run({"x": X})
+        except errors.ContextBusy as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    context.bind({"x": X})
+    context.enqueue()
+    started.set()
+    context.run({"x": X})  # waits 50 ms without the GIL
+    thread.join()
+    np.testing.assert_array_equal(context.run({"x": X})["y"], 2 * X + 1)
+    assert len(caught) <= 1
+
+
+def test_an_array_of_another_gpu_is_refused(load: Any) -> None:
+    context = load(plans.affine()).create_context()
+    foreign = rt.DeviceBuffer((4, 4), "float32", device=1)
+    with pytest.raises(errors.DeviceMismatch, match="x"):
+        context.bind({"x": foreign})
+
+
+def test_plans_load_from_paths_and_buffers(load: Any, tmp_path: Path) -> None:
+    path = tmp_path / "模型.plan"
+    path.write_bytes(plans.affine())
+    for source in (path, str(path), memoryview(path.read_bytes()), bytearray(path.read_bytes())):
+        assert load(source).num_layers >= 1
+
+
+def test_benchmark_reports_trtexec_s_stages(load: Any) -> None:
+    report = rt.benchmark(load(plans.affine()), duration=0.05, warmup=0.01)
+    assert report.iterations >= 10
+    assert report.to_dict()["gpu"]["median"] >= 0
+    assert "bound by" in report.summary()

@@ -1,0 +1,157 @@
+"""Contexts behind one queue: futures, awaiting, back-pressure, closing."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from runtime_sim import SimDriver, SimTensorRT, plans
+
+import cuready.runtime as rt
+from cuready import errors
+
+X = np.arange(16, dtype=np.float32).reshape(4, 4)
+
+
+def test_results_come_back_to_whoever_asked(load: Any) -> None:
+    with load(plans.affine()).create_pool(3) as pool:
+        futures = [pool.submit({"x": X + value}) for value in range(50)]
+        for value, future in enumerate(futures):
+            np.testing.assert_array_equal(future.result(10)["y"], 2 * (X + value) + 1)
+            assert future.done()
+            assert future.exception() is None
+
+
+def test_threads_share_a_pool(load: Any) -> None:
+    wrong: list[int] = []
+    with load(plans.affine()).create_pool(2) as pool:
+
+        def work(base: int) -> None:
+            for value in range(base, base + 40):
+                got = pool.submit({"x": X + value}).result(20)["y"]
+                if not np.array_equal(got, 2 * (X + value) + 1):
+                    wrong.append(value)
+
+        threads = [threading.Thread(target=work, args=(100 * index,)) for index in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert pool.stats["completed"] == 160
+    assert not wrong
+
+
+def test_futures_can_be_awaited(load: Any) -> None:
+    async def run(pool: rt.ContextPool) -> list[dict[str, Any]]:
+        async def one(value: int) -> dict[str, Any]:
+            return await pool.submit({"x": X + value})
+
+        return await asyncio.wait_for(asyncio.gather(*map(one, range(20))), 30)
+
+    with load(plans.affine()).create_pool(2) as pool:
+        for value, result in enumerate(asyncio.run(run(pool))):
+            np.testing.assert_array_equal(result["y"], 2 * (X + value) + 1)
+
+
+def test_callbacks_are_called_once(load: Any) -> None:
+    called: list[rt.Future] = []
+    both = threading.Barrier(2, timeout=20)
+    with load(plans.affine()).create_pool(1) as pool:
+        future = pool.submit({"x": X})
+
+        def note(done: rt.Future) -> None:
+            called.append(done)
+            both.wait()
+
+        future.add_done_callback(note)
+        both.wait()
+        assert called == [future]
+
+
+def test_device_arrays_stay_on_the_device(load: Any, driver: SimDriver) -> None:
+    producer = rt.Stream()
+    x = rt.DeviceBuffer((4, 4), "float32", stream=producer)
+    with load(plans.affine()).create_pool(2) as pool:
+        for value in range(10):
+            driver.produce(producer.handle, x.ptr, 16, float(value), delay_us=1500)
+            result = pool.submit({"x": x}).result(10)["y"]
+            assert isinstance(result, rt.DeviceBuffer)
+            assert (result.numpy() == 2 * value + 1).all()
+
+
+def test_outputs_of_the_caller_are_written(load: Any) -> None:
+    target = np.zeros((4, 4), np.float32)
+    with load(plans.affine()).create_pool(1) as pool:
+        result = pool.submit({"x": X}, {"y": target}).result(10)
+        assert result["y"] is target
+    np.testing.assert_array_equal(target, 2 * X + 1)
+
+
+def test_map_keeps_the_order(load: Any) -> None:
+    with load(plans.affine()).create_pool(3) as pool:
+        results = list(pool.map(({"x": X + value} for value in range(30)), depth=5))
+        with pytest.raises(ValueError, match="depth"):
+            list(pool.map([], depth=0))
+    for value, result in enumerate(results):
+        np.testing.assert_array_equal(result["y"], 2 * (X + value) + 1)
+
+
+def test_a_full_queue_pushes_back(load: Any, driver: SimDriver) -> None:
+    driver.set_delay("kernel", 200_000)
+    with load(plans.affine()).create_pool(1, max_pending=1, in_flight=1) as pool:
+        futures = []
+        with pytest.raises(errors.ContextBusy):
+            for _ in range(10):
+                futures.append(pool.submit({"x": X}, timeout=0.01))
+        assert 1 <= len(futures) < 10
+        with pytest.raises(TimeoutError):
+            futures[0].result(0.0)
+        driver.set_delay("kernel", 0)
+        for future in futures:
+            future.result(20)
+
+
+def test_wrong_requests_are_refused_at_once(load: Any) -> None:
+    with load(plans.affine()).create_pool(1) as pool:
+        with pytest.raises(errors.ShapeError):
+            pool.submit({"x": np.zeros((9, 4), np.float32)})
+        with pytest.raises(errors.DtypeError, match="x"):
+            pool.submit({"x": X.astype(np.float64)})
+        with pytest.raises(errors.BindingError, match="not given"):
+            pool.submit({})
+        with pytest.raises(errors.BindingError, match="nothing"):
+            pool.submit({"nothing": X})
+        np.testing.assert_array_equal(pool.submit({"x": X}).result(10)["y"], 2 * X + 1)
+
+
+def test_a_failed_run_is_its_future_s_error(load: Any, tensorrt: SimTensorRT) -> None:
+    with load(plans.affine()).create_pool(1) as pool:
+        tensorrt.fail("IExecutionContext::enqueueV3", "the vendor's own words")
+        future = pool.submit({"x": X})
+        with pytest.raises(errors.TensorRTError) as caught:
+            future.result(10)
+        assert "the vendor's own words" in " ".join(caught.value.messages)
+        assert isinstance(future.exception(), errors.TensorRTError)
+        np.testing.assert_array_equal(pool.submit({"x": X}).result(10)["y"], 2 * X + 1)
+
+
+def test_a_closed_pool_takes_nothing(load: Any) -> None:
+    pool = load(plans.affine()).create_pool(1)
+    pool.submit({"x": X}).result(10)
+    pool.close()
+    pool.close()
+    with pytest.raises(errors.Cancelled):
+        pool.submit({"x": X})
+
+
+def test_contexts_are_lent(load: Any) -> None:
+    with load(plans.affine()).create_pool(1) as pool:
+        with pool.acquire() as context:
+            np.testing.assert_array_equal(context.run({"x": X})["y"], 2 * X + 1)
+            with pytest.raises(TimeoutError), pool.acquire(timeout=0.01):
+                pass
+        with pool.acquire(timeout=5) as again:
+            assert again is context
