@@ -55,11 +55,14 @@ def read(context: Context) -> Facts:
     return facts
 
 
-def start_process(context: Context, symbols: Callable[[LinkMap, Wanted], bool] | None = None
-                  ) -> Process:  # fmt: skip
+def start_process(
+    context: Context,
+    symbols: Callable[[LinkMap, Wanted], bool] | None = None,
+    wants_shadows: Callable[[str], bool] | None = None,
+) -> Process:
     """The diagnosed interpreter, just started. Raises :class:`ElfError` when not on glibc."""
     executable = targets.executable(context)
-    process = Process(context, executable, symbols=symbols, with_shadows=True)
+    process = Process(context, executable, symbols=symbols, wants_shadows=wants_shadows)
     if process.interpreter.musl:
         raise ElfError("this Python runs on musl, whose loader has rules of its own")
     return process
@@ -89,7 +92,9 @@ class Survey:
 
     def run(self) -> Iterator[LibraryFile]:
         """One :class:`LibraryFile` for each library that a framework opens."""
-        started = start_process(self.context, None if self.full else _tends_to_break)
+        started = start_process(
+            self.context, None if self.full else _tends_to_break, _worth_comparing
+        )
         caller = ctypes_module(started)
         torch = targets.module_folder(self.context, "torch")
         with_torch: Process | None = None
@@ -131,6 +136,11 @@ class Survey:
         is_module = role == "extension" and ("cpython-" in name or ".abi3." in name)
         opened = import_extension(process, path) if is_module else process.dlopen(path)
         return describe(process, opened, role, self.owners, error_text=opened.error)
+
+
+def _worth_comparing(name: str) -> bool:
+    """Whose other copies matter: CUDA's, the frameworks', and the C++ runtime's."""
+    return targets.is_cuda(name) or name.startswith("libstdc++")
 
 
 def _tends_to_break(item: LinkMap, symbol: Wanted) -> bool:

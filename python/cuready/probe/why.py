@@ -79,7 +79,7 @@ def explain(context: Context, name: str) -> Explanation:
     """
     context = _with_facts(context)
     try:
-        process = start_process(context)
+        process = start_process(context, wants_shadows=lambda _: True)
     except ElfError as error:
         where = targets.executable(context) or "this system"
         raise InputError(f"{where}: {error}", hint="name another one with --python") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,31 @@ def test_a_path_and_a_soname(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert code == 1 and f"OSError: {path}: undefined symbol: f" in out
     code, out, _ = why(capsys, "libm.so.6")
     assert code == 0 and "/libm.so.6" in out
+
+
+def test_below_another_root_links_do_not_lead_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An absolute link in a container image means the image's own file, not the host's."""
+    root = tmp_path / "root"
+    w = Workshop(root)
+    for name in ("lib64", "lib", "data/lib", "opt"):
+        w.dir(name)
+    interpreter = Path("/lib64/ld-linux-x86-64.so.2").resolve()
+    shutil.copy(interpreter, root / "lib64/ld-linux-x86-64.so.2")
+    with Path("/proc/self/maps").open() as maps:
+        libc = next(line.split()[-1] for line in maps if "/libc.so.6" in line or "/libc-2" in line)
+    shutil.copy(libc, root / "lib/libc.so.6")
+    dependency = w.lib("libdep.so", "int f(void){return 1;}", into="data/lib")
+    (root / "opt/lib").symlink_to("/data/lib")
+    w.lib("libuser.so", "int f(void); int g(void){return f();}", into="app", needs=[dependency],
+          runpath="/opt/lib")  # fmt: skip
+    code, out, _ = why(capsys, "/app/libuser.so", "--root", str(root))
+    assert "libdep.so => /opt/lib/libdep.so" in out
+    assert code == 0
+    dependency.unlink()
+    code, out, _ = why(capsys, "/app/libuser.so", "--root", str(root))
+    assert code == 1 and "libdep.so: cannot open shared object file: No such file" in out
 
 
 @pytest.mark.parametrize("name", ["no_such_package", "/no/such/file.so", "libno_such.so.3", "/tmp"])

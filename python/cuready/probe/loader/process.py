@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cuready.probe import elf_format as elf
@@ -50,13 +50,14 @@ class Process:
 
     ``executable`` is the program's path; None gives a bare process with only libc in it, for
     questions about a library without a program. ``symbols`` decides which undefined symbols are
-    looked up: all of them by default.
+    looked up: all of them by default. ``wants_shadows`` says for which names the search goes on
+    after the first hit, to find the copies that it hides.
     """
 
     context: Context
     executable: str | None = None
     symbols: SymbolFilter | None = None
-    with_shadows: bool = False
+    wants_shadows: Callable[[str], bool] | None = None
     maps: list[LinkMap] = field(default_factory=list)
     scope: list[LinkMap] = field(default_factory=list)
     start_errors: list[str] = field(default_factory=list)
@@ -166,7 +167,7 @@ class Process:
                 f"{name}: more than {_MAX_OBJECTS} objects", kind="damaged", name=name
             )
         item.origin = posixpath.dirname(self._absolute(found.name)) or "/"
-        if self.with_shadows and "/" not in name:
+        if self.wants_shadows is not None and "/" not in name and self.wants_shadows(name):
             item.shadows = self.search.shadowed(name, loader, self.main, found)
         self.maps.append(item)
         return item
