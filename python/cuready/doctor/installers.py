@@ -219,7 +219,7 @@ def reinstall_fitting(
         build.requirements, index_url=build.index_url, find_links=build.find_links, reinstall=True
     )
     detail = f"CUDA {build.cuda}" if build.cuda else "CUDA"
-    note = f"{package} {build.version} built with {detail}: {best.answer.reason}"
+    note = f"{package} {build.version} for {detail}, which runs on this driver and GPU"
     if installer.externally_managed:
         return (in_new_venv(installer, build.requirements, build.index_url, note),)
     return (Fix((command,), note=note),)
