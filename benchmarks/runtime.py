@@ -95,6 +95,7 @@ def failed_row(name: str, error: BaseException) -> dict[str, Any]:
 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    import runtime_memory
     import runtime_rows
 
     bench = runtime_rows.Bench(
@@ -106,7 +107,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         script=Path(__file__),
     )
     rows: list[dict[str, Any]] = []
-    for name, function in selected(runtime_rows.ROWS, arguments.only):
+    for name, function in selected({**runtime_rows.ROWS, **runtime_memory.ROWS}, arguments.only):
         sys.stderr.write(f"measuring {name}\n")
         try:
             for row in function(bench):
@@ -136,9 +137,9 @@ def main() -> int:
     if arguments.library is None or not arguments.engines:
         raise SystemExit("--library and --engines are needed (or --simulated)")
     if arguments.child:
-        import runtime_rows
+        import runtime_memory
 
-        print(json.dumps(runtime_rows.CHILDREN[arguments.child](arguments)))
+        print(json.dumps(runtime_memory.CHILDREN[arguments.child](arguments)))
         return 0
     rows = measure(arguments)
     document = {"schema_version": 1, "environment": environment(), "rows": rows}
