@@ -51,7 +51,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                 for plan in _plans()
                 if (plan.release == _release(library) and library.kind == "full") == own
             ]
-            metafunc.parametrize(fixture, chosen, ids=[plan.name for plan in chosen])
+            parameters = [
+                pytest.param(plan, id=plan.name, marks=_missing_plugins(plan, library, own=own))
+                for plan in chosen
+            ]
+            metafunc.parametrize(fixture, parameters)
+
+
+def _missing_plugins(plan: Plan, library: rt.Library, *, own: bool) -> list[pytest.MarkDecorator]:
+    needs = "plugin" in plan.name and own and not library.sibling_plugin_library
+    return [pytest.mark.skip(reason="libnvinfer_plugin was not given")] if needs else []
 
 
 @pytest.fixture(scope="session")

@@ -47,13 +47,6 @@ def wrong_version(case: Case) -> Any:
     return case.runtime.load(bytes(data))
 
 
-def damaged(case: Case) -> Any:
-    data = bytearray(case.plan.data())
-    for index in range(64, len(data), 7):
-        data[index] ^= 0x5A
-    return case.runtime.load(bytes(data))
-
-
 def not_contiguous(case: Case) -> Any:
     return case.context.run({case.name: np.zeros(case.x.shape[::-1], np.float32).T})
 
@@ -134,7 +127,6 @@ FAULTS: dict[str, Fault] = {
     "no plan": (errors.CureadyError, lambda c: c.runtime.load(b"ONNX model, perhaps" * 100)),
     "a plan cut short": (errors.PlanInvalid, truncated),
     "another version": (errors.EngineVersionError, wrong_version),
-    "a damaged plan": (errors.TensorRTError, damaged),
     "unknown input": (errors.BindingError, lambda c: c.context.run({"no_such": c.x})),
     "missing input": (errors.BindingError, lambda c: c.context.run({})),
     "unknown output": (errors.BindingError, lambda c: c.context.run(c.inputs, {"no": c.x})),
