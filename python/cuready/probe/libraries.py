@@ -106,7 +106,7 @@ class Survey:
                 continue
             process = started.fork()
             for earlier in opener:
-                process.dlopen(earlier, caller=caller)
+                process.dlopen(earlier, caller=caller, to_global="providers_shared" in earlier)
             yield self._one(process, role, path)
         for path, needs_torch in targets.extensions(self.context):
             if self._late(path):
@@ -228,13 +228,19 @@ def _dlopens(process: Process, tree: list[LinkMap]) -> Iterator[Resolution]:
     """Libraries that members of the tree open by name later on."""
     for item in tree:
         for soname in targets.opened_later(process.context, item.path):
-            try:
-                found = process.search.find(soname, item, process.main)
-            except LoadFailure:
-                yield Resolution(soname, item.path)
-                continue
-            loaded = process.find(soname)
-            if loaded is not None:
-                yield Resolution(soname, item.path, loaded.path, "already loaded")
-            else:
-                yield Resolution(soname, item.path, found.path, found.rule, found.entry)
+            yield _opened_later(process, soname, item, tree)
+
+
+def _opened_later(process: Process, soname: str, item: LinkMap, tree: list[LinkMap]) -> Resolution:
+    """What ``dlopen(soname)`` gives in ``item``, or in a library beside it that may be the caller."""
+    loaded = process.find(soname)
+    if loaded is not None:
+        return Resolution(soname, item.path, loaded.path, "already loaded")
+    folder = posixpath.dirname(item.path)
+    for caller in [item, *(m for m in tree if posixpath.dirname(m.path) == folder)]:
+        try:
+            found = process.search.find(soname, caller, process.main)
+        except LoadFailure:
+            continue
+        return Resolution(soname, item.path, found.path, found.rule, found.entry)
+    return Resolution(soname, item.path)

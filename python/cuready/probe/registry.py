@@ -75,10 +75,13 @@ READERS: tuple[Reader, ...] = (
     # what the loader and the GPU will make of it
     Reader("records", "records:read", limit_s=5.0, after=("distributions",)),
     Reader(
-        "libraries", "libraries:read", limit_s=7.0, after=("distributions", "modules", "records")
+        "libraries",
+        "libraries:read",
+        limit_s=7.0,
+        after=("distributions", "modules", "records", "torch"),
     ),
     Reader("dlls", "pe:read", limit_s=5.0, after=("host", "modules")),
-    Reader("gpu-code", "gpu_code:read", limit_s=5.0, after=("distributions", "modules")),
+    Reader("gpu-code", "gpu_code:read", limit_s=5.0, after=("distributions", "modules", "torch")),
     Reader("kernelspecs", "project:read_kernelspecs", after=("python",)),
     Reader("installers", "installers:read_available", after=("python",)),
     Reader("config", "installers:read_config", after=("python",)),

@@ -34,7 +34,7 @@ _CUDA_NAME = re.compile(
 _BUILT_ON_TORCH = re.compile(
     r"^(?:flash|vllm|xformers|torchvision|torchaudio|torch[-_]|torchcodec|mamba|causal|bitsandbytes"
     r"|deepspeed|apex|sgl|sglang|flashinfer|spconv|detectron2|fbgemm|natten|pytorch3d|grouped|gptq"
-    r"|auto[-_]?gptq|awq|autoawq|exllama|transformer[-_]engine|nvidia[-_]dali|tensordict|cupy)",
+    r"|auto[-_]?gptq|awq|autoawq|exllama|transformer[-_]engine|tensordict)",
     re.IGNORECASE,
 )
 
@@ -115,23 +115,37 @@ def module_folder(context: Context, name: str) -> str | None:
 
 def frameworks(context: Context) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """(role, library, libraries that the framework opens before it) besides torch."""
+    wheels = _of_wheels(context)
     ort = module_folder(context, "onnxruntime")
     if ort is not None:
+        # Programs call onnxruntime.preload_dlls() or import torch first; what counts is whether
+        # the libraries are there at all. The provider's host is opened by onnxruntime itself.
+        host = tuple(context.glob(f"{ort}/capi/libonnxruntime_providers_shared.so"))
         for pattern in ("onnxruntime_pybind11_state*.so", "libonnxruntime_providers_cuda.so",
                         "libonnxruntime_providers_tensorrt.so"):  # fmt: skip
             for path in context.glob(f"{ort}/capi/{pattern}"):
-                yield "onnxruntime", path, ()
+                yield "onnxruntime", path, (*wheels, *host)
     for bindings in ("tensorrt_bindings", "tensorrt_lean_bindings", "tensorrt_dispatch_bindings"):
         yield from _tensorrt(context, bindings)
     for entry in context.so_far.python.site_packages:
         for path in context.glob(f"{entry}/jax_plugins/xla_cuda*/xla_cuda_plugin.so"):
-            yield "jax", path, ()
+            yield "jax", path, wheels  # its __init__ opens them
         for path in context.glob(f"{entry}/jaxlib/_jax.so"):
             yield "jax", path, ()
     tensorflow = module_folder(context, "tensorflow")
     if tensorflow is not None:
         for path in context.glob(f"{tensorflow}/libtensorflow_cc.so.*"):
             yield "tensorflow", path, ()
+
+
+def _of_wheels(context: Context) -> tuple[str, ...]:
+    """CUDA's libraries in the nvidia wheels, which frameworks open by path before their own."""
+    found: list[str] = []
+    for site in context.so_far.python.site_packages:
+        for name in ("cudart", "nvrtc", "cublasLt", "cublas", "cufft", "curand", "cudnn", "nccl",
+                     "nvJitLink", "cusparse", "cusolver", "cupti"):  # fmt: skip
+            found += context.glob(f"{site}/nvidia/*/lib/lib{name}.so.*")
+    return tuple(found)
 
 
 def _tensorrt(context: Context, bindings: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
@@ -155,7 +169,7 @@ def extensions(context: Context) -> Iterator[tuple[str, bool]]:
         for path in payload(context, item):
             if count >= EXTENSION_LIMIT:
                 return
-            if _is_extension(path):
+            if _is_extension(path) and _would_be_opened(context, path):
                 count += 1
                 yield path, needs_torch
 
@@ -178,6 +192,16 @@ def _requires_torch(item: Distribution) -> bool:
 def _is_extension(path: str) -> bool:
     name = posixpath.basename(path)
     return ".libs/" not in path and (name.endswith(".so") or ".abi3.so" in name)
+
+
+def _would_be_opened(context: Context, path: str) -> bool:
+    """bitsandbytes brings one library for each CUDA release and opens the one of torch's."""
+    name = posixpath.basename(path)
+    if not name.startswith("libbitsandbytes"):
+        return True
+    torch = context.so_far.python.torch
+    cuda = (torch.cuda or "").replace(".", "") if torch is not None else ""
+    return bool(cuda) and name == f"libbitsandbytes_cuda{cuda}.so"
 
 
 def payload(context: Context, item: Distribution) -> list[str]:

@@ -181,3 +181,30 @@ def test_an_old_libstdcxx_first_is_lib09(env: Environment) -> None:
     assert text is not None and "not found (required by" in text and "GLIBCXX" in text + "GLIBCXX"
     assert "LIB09" in env.ids(snapshot)
     assert env.ids(env.snapshot()) == []
+
+
+def test_bitsandbytes_builds_for_other_cuda_releases_are_no_fault(env: Environment) -> None:
+    gone = env.lib("libcudart.so.11.0", "int cudaX(void){return 0;}", into="gone")
+    where = f"{env.site_name}/bitsandbytes"
+    code = "int cudaX(void); int b(void){return cudaX();}"
+    others = env.lib("libbitsandbytes_cuda118.so", code, into=where, needs=[gone])
+    ours = env.lib("libbitsandbytes_cuda128.so", into=where)
+    gone.unlink()
+    env.distribution("bitsandbytes", "0.48.0", [others, ours], requires=["torch"])
+    snapshot = env.snapshot()
+    assert env.ids(snapshot) == []
+    assert library(snapshot, "cuda128").error_text is None
+
+
+def test_onnxruntime_finds_cuda_in_the_wheels(env: Environment) -> None:
+    """Providers do not name the wheels' folders; onnxruntime.preload_dlls() opens them."""
+    (env.site / "onnxruntime/capi").mkdir(parents=True)
+    (env.site / "onnxruntime/__init__.py").write_text("")
+    cudart = env.site / "nvidia/cuda_runtime/lib/libcudart.so.12"
+    provider = env.lib("libonnxruntime_providers_cuda.so", "int cudaMalloc(void);"
+                       "int p(void){return cudaMalloc();}",
+                       into=f"{env.site_name}/onnxruntime/capi", needs=[cudart])  # fmt: skip
+    env.distribution("onnxruntime-gpu", "1.23.0", [provider])
+    snapshot = env.snapshot()
+    assert library(snapshot, "providers_cuda").error_text is None
+    assert env.ids(snapshot) == []
