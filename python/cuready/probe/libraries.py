@@ -232,7 +232,7 @@ def _dlopens(process: Process, tree: list[LinkMap]) -> Iterator[Resolution]:
 
 
 def _opened_later(process: Process, soname: str, item: LinkMap, tree: list[LinkMap]) -> Resolution:
-    """What ``dlopen(soname)`` gives in ``item``, or in a library beside it that may be the caller."""
+    """What ``dlopen(soname)`` gives in ``item``, or in a library beside it that may call it."""
     loaded = process.find(soname)
     if loaded is not None:
         return Resolution(soname, item.path, loaded.path, "already loaded")

@@ -179,7 +179,7 @@ class Search:
                 here = here or self._is_folder(folder)
                 file = self.verify(folder + name, state)
                 if file is not None:
-                    path = self._absolute(folder + name)
+                    path = self._tidy(folder + name, file)
                     yield Found(folder + name, file, path, place.rule, place.entry)
                     break
             if here and state.errno not in _PASSABLE:
@@ -198,6 +198,25 @@ class Search:
 
     def _absolute(self, name: str) -> str:
         return name if name.startswith("/") else posixpath.join(self.context.cwd, name)
+
+    def _tidy(self, name: str, file: ElfFile) -> str:
+        """``name`` as an absolute path without ``..``, where that is the same file.
+
+        The loader's texts keep ``torch/lib/../../nvidia``; people and checks want the short form.
+        """
+        path = self._absolute(name)
+        if "/../" not in path:
+            return path
+        short = posixpath.normpath(path)
+        try:
+            found = self.context.stat(short)
+        except OSError:
+            return path
+        same = found is not None and (found.st_dev, found.st_ino) == (
+            file.stat.st_dev,
+            file.stat.st_ino,
+        )
+        return short if same else path
 
     def _is_folder(self, folder: str) -> bool:
         if not folder.startswith("/"):
