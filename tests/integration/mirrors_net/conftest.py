@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from net_support import QUICK
-from servers import MirrorFarm
+from tests.integration.mirrors_net.net_support import QUICK
+from tests.integration.mirrors_net.servers import MirrorFarm
 
 from cuready.mirrors.net import Cache, Fetcher, HttpClient
 

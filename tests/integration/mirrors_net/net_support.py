@@ -6,7 +6,7 @@ import hashlib
 import random
 from typing import Any
 
-from servers import Good, Mirror
+from tests.integration.mirrors_net.servers import Good, Mirror
 
 from cuready.mirrors.net import DownloadRequest, FileKind, NetOptions
 from cuready.mirrors.net.request import Source

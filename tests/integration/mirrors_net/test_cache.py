@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from net_support import conda_bytes, digest, good, request_for
-from servers import MirrorFarm
+from tests.integration.mirrors_net.net_support import conda_bytes, digest, good, request_for
+from tests.integration.mirrors_net.servers import MirrorFarm
 
 from cuready.mirrors.net import Cache, CacheError, Fetcher, fetch_one
 from cuready.mirrors.net.partial import Partial

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import trustme
-from net_support import conda_bytes, digest, good, request_for
-from servers import (
+from tests.integration.mirrors_net.net_support import conda_bytes, digest, good, request_for
+from tests.integration.mirrors_net.servers import (
     BreaksOften,
     Captive,
     FlakyStatus,
@@ -231,7 +231,7 @@ def test_metadata_is_never_kept_as_the_truth_about_a_url(
 def test_credentials_stay_with_the_host_that_they_are_for(
     farm: MirrorFarm, fetcher: Fetcher
 ) -> None:
-    from servers import RedirectTo
+    from tests.integration.mirrors_net.servers import RedirectTo
 
     store = farm.add(good(DATA))
     front = farm.add(RedirectTo(store.url("")))

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from net_support import conda_bytes, digest, good, request_for
-from servers import Good, MirrorFarm, Stall, Truncated, WrongBytes
+from tests.integration.mirrors_net.net_support import conda_bytes, digest, good, request_for
+from tests.integration.mirrors_net.servers import Good, MirrorFarm, Stall, Truncated, WrongBytes
 
 from cuready.mirrors.net import Cache, Cancelled, CancelToken, Fetcher, fetch_all
 from cuready.mirrors.net.faults import KILL_POINTS

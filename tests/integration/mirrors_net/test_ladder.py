@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 import trustme
-from net_support import conda_bytes, digest, good, request_for
-from servers import (
+from tests.integration.mirrors_net.net_support import conda_bytes, digest, good, request_for
+from tests.integration.mirrors_net.servers import (
     LOGIN_PAGE,
     Captive,
     Good,

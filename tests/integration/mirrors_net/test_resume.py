@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from net_support import conda_bytes, digest, good, request_for
-from servers import Good, MirrorFarm, Truncated
+from tests.integration.mirrors_net.net_support import conda_bytes, digest, good, request_for
+from tests.integration.mirrors_net.servers import Good, MirrorFarm, Truncated
 
 from cuready.errors import MirrorError
 from cuready.mirrors.net import Cache, Fetcher, FileKind, Verified, fetch_one

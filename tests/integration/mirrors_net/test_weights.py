@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from net_support import digest
-from servers import Behaviour, Good, Handler, MirrorFarm, Status, Truncated
+from tests.integration.mirrors_net.net_support import digest
+from tests.integration.mirrors_net.servers import Behaviour, Good, Handler, MirrorFarm, Status, Truncated
 
 from cuready.cli.main import main
 

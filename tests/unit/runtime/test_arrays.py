@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from producers import ExchangeArray, OnlyCudaArrayInterface, OnlyDlpack
+from tests.unit.runtime.producers import ExchangeArray, OnlyCudaArrayInterface, OnlyDlpack
 from runtime_sim import SimDriver, plans
 
 import cuready.runtime as rt

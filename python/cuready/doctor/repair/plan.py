@@ -113,7 +113,7 @@ def plan_return(
     the old versions come back without their dependencies: those are in the list themselves.
     """
     conda_steps = _conda_return(conda_before, now)
-    by_conda = {
+    by_conda: set[str] = {
         canonicalize_name(item.name) for item in (*conda_before, *now.python.conda_packages)
     }
     old = {canonicalize_name(item.name): item for item in before if not _is_conda(item, by_conda)}
