@@ -17,9 +17,9 @@ export TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1:exitcode=99
 
 for sanitizer in address thread; do
   echo "--- $sanitizer"
-  cmake -S . -B "$build/$sanitizer" "${generator[@]}" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" \
+  cmake -S . -B "$build/$sanitizer" "${generator[@]}" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="-O0 -g1" \
     -DCUREADY_TESTS=ON -DCUREADY_SANITIZE="$sanitizer" >"$build/$sanitizer.log" 2>&1 || { tail -30 "$build/$sanitizer.log"; exit 1; }
-  cmake --build "$build/$sanitizer" -j "$jobs" >>"$build/$sanitizer.log" 2>&1 || { grep -E "error|FAILED" "$build/$sanitizer.log" | head -30; exit 1; }
+  cmake --build "$build/$sanitizer" -j "$jobs" >>"$build/$sanitizer.log" 2>&1 || { grep -E -A8 "error:|FAILED:" "$build/$sanitizer.log" | head -60; exit 1; }
   ctest --test-dir "$build/$sanitizer" --output-on-failure -j "$jobs"
 done
 echo "sanitizers: no report"

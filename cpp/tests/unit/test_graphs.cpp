@@ -52,9 +52,8 @@ TEST_CASE_FIXTURE(Session, "every shape has its graph, and coming back finds it"
   for (int round = 0; round < 4; ++round)
     for (const std::int64_t rows : {2, 3, 4}) CHECK(c.run(rows, in, out, static_cast<float>(round * 10 + rows), *this));
   const GraphStats stats = c.context->graph_stats();
-  // TensorRT 8 has one context for all of them: its graph does not outlive a change of shapes.
-  CHECK(stats.captures == (test::release().major == 8 ? 0 : 3));
-  CHECK(stats.cached == (test::release().major == 8 ? 0 : 3));
+  CHECK(stats.captures == 3);
+  CHECK(stats.cached == 3);
 }
 
 TEST_CASE_FIXTURE(Session, "the cache is bounded and forgets the oldest") {
@@ -63,8 +62,8 @@ TEST_CASE_FIXTURE(Session, "the cache is bounded and forgets the oldest") {
   for (const std::int64_t rows : {1, 2, 3, 4, 5})
     for (int i = 0; i < 3; ++i) CHECK(c.run(rows, in, out, static_cast<float>(rows + i), *this));
   const GraphStats stats = c.context->graph_stats();
-  CHECK(stats.cached == (test::release().major == 8 ? 1 : 2));
-  if (test::release().major != 8) CHECK(stats.evictions == 3);
+  CHECK(stats.cached == 2);
+  CHECK(stats.evictions == 3);
   c.context->clear_graphs();
   CHECK(c.context->graph_stats().cached == 0);
   CHECK(c.run(2, in, out, 1.0f, *this));
