@@ -16,6 +16,7 @@ from functools import cached_property
 
 from cuready.probe import elf_format as e
 from cuready.probe.elf_format import ElfError, Header, Segment, VersionNeed, parse_header
+from cuready.probe.elf_pages import PagedTable
 
 __all__ = ["READ_LIMIT", "ElfError", "ElfFile", "Header", "Segment", "VersionNeed", "parse_header"]
 
@@ -163,39 +164,22 @@ class ElfFile:
     # --- strings ---------------------------------------------------------------------------------
 
     @cached_property
-    def strings(self) -> bytes:
+    def _strings(self) -> PagedTable:
         """The dynamic string table, empty when there is none."""
         address, size = self.tag(e.DT_STRTAB), self.tag(e.DT_STRSZ)
         if address is None or size is None:
-            return b""
-        return self.at(address, min(size, self.rest_of(address)))
+            return PagedTable(self.read, 0, 0)
+        return PagedTable(self.read, self.offset_of(address), min(size, self.rest_of(address)))
 
     def raw_string(self, offset: int) -> bytes:
         """Bytes of the dynamic string at ``offset``, without the NUL."""
-        if "strings" in self.__dict__:
-            table = self.strings
-            if not 0 <= offset < len(table):
-                raise ElfError("a name lies outside the string table")
-            end = table.find(b"\0", offset)
-            return table[offset : end if end >= 0 else len(table)]
-        return self._short_string(offset)
-
-    def _short_string(self, offset: int) -> bytes:
-        """Read one string without the whole table: NEEDED and SONAME cost 256 bytes each."""
-        address, size = self.tag(e.DT_STRTAB), self.tag(e.DT_STRSZ)
-        if address is None or size is None or not 0 <= offset < size:
+        table = self._strings
+        if not 0 <= offset < table.size:
             raise ElfError("a name lies outside the string table")
-        left = min(size - offset, self.rest_of(address + offset))
-        start = self.offset_of(address + offset)
-        step = 256
-        while True:
-            data = self.read(start, min(step, left))
-            end = data.find(b"\0")
-            if end >= 0 or step >= left:
-                return data[:end] if end >= 0 else data
-            if step > _MAX_STRING:
-                raise ElfError("a name of more than 64 KiB")
-            step *= 8
+        found = table.until_nul(offset, _MAX_STRING)
+        if found is None:
+            raise ElfError("a name of more than 64 KiB")
+        return found
 
     def string(self, offset: int) -> str:
         """The dynamic string at ``offset``; bytes that are no UTF-8 are shown as ``\\xNN``."""

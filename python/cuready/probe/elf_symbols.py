@@ -15,6 +15,7 @@ from functools import cached_property
 
 from cuready.probe import elf_format as e
 from cuready.probe.elf import ElfError, ElfFile
+from cuready.probe.elf_pages import PagedTable
 
 __all__ = ["Provider", "References", "Wanted", "gnu_hash", "sysv_hash"]
 
@@ -77,28 +78,28 @@ class _Table:
         self.wide = file.header.bits == 64
         self.order = file.header.order
         self.entry = 24 if self.wide else 16
-        self._symbols = b""
+        self.layout = struct.Struct(self.order + ("IBBHQ" if self.wide else "IIIBBH"))
 
-    def symbols(self, count: int) -> bytes:
+    def symbols(self, count: int) -> PagedTable:
         """The first ``count`` entries of DT_SYMTAB."""
-        if len(self._symbols) < count * self.entry:
-            address = self.file.tag(e.DT_SYMTAB)
-            if address is None or count > _MAX_SYMBOLS:
-                raise ElfError("a symbol table that is missing or too long")
-            self._symbols = self.file.at(address, count * self.entry)
-        return self._symbols
+        address = self.file.tag(e.DT_SYMTAB)
+        if address is None or count > _MAX_SYMBOLS:
+            raise ElfError("a symbol table that is missing or too long")
+        place, size = self.file.offset_of(address), count * self.entry
+        if place + size > self.file.size:
+            raise ElfError("a symbol table that lies outside the file")
+        return PagedTable(self.file.read, place, size)
 
-    def symbol(self, index: int, data: bytes) -> tuple[int, int, int, int]:
-        """(name offset, info, section index, value) of entry ``index`` of ``data``."""
+    def symbol(self, index: int, table: PagedTable) -> tuple[int, int, int, int]:
+        """(name offset, info, section index, value) of entry ``index`` of ``table``."""
         place = index * self.entry
-        if place + self.entry > len(data):
+        if place + self.entry > table.size:
             raise ElfError("a symbol index outside the symbol table")
+        fields = self.layout.unpack_from(table.get(place, self.entry))
         if self.wide:
-            name, info, _, section, value = struct.unpack_from(self.order + "IBBHQ", data, place)
+            name, info, _, section, value = fields
         else:
-            name, value, _, info, _, section = struct.unpack_from(
-                self.order + "IIIBBH", data, place
-            )
+            name, value, _, info, _, section = fields
         return name, info, section, value
 
     def versions(self, count: int) -> array[int] | None:
@@ -165,16 +166,16 @@ class References(_Table):
         if not wanted:
             return {}
         count = max(wanted) + 1
-        data = self.symbols(count)
+        table = self.symbols(count)
         versions = self.versions(count)
         needs = {need.index: need for need in self.file.version_needs} if versions else {}
         if self.wide:
+            data = table.get(0, table.size)
             sections = memoryview(_words(data, "H", self.order))[3::12].tolist()
             wanted = {index for index in wanted if sections[index] == 0}
         found = {}
-        _ = self.file.strings  # many names follow: read the table once
         for index in sorted(wanted):
-            name, info, section, _value = self.symbol(index, data)
+            name, info, section, _value = self.symbol(index, table)
             if section != 0 or info >> 4 == 0:
                 continue
             need = needs.get(versions[index] & 0x7FFF) if versions is not None else None
@@ -246,7 +247,7 @@ class Provider(_Table):
         return words[:buckets], words[buckets:]
 
     @cached_property
-    def _ready(self) -> tuple[bytes, array[int] | None, dict[int, str]]:
+    def _ready(self) -> tuple[PagedTable, array[int] | None, dict[int, str]]:
         """(symbols, version indexes, version index → name), as many as the hash table reaches."""
         gnu = self._gnu
         count = gnu[4] if gnu else len(self._sysv[1]) if self._sysv else 0
@@ -254,8 +255,8 @@ class Provider(_Table):
         names = dict(self.file.version_definitions or {})
         for need in self.file.version_needs if versions is not None else ():
             names.setdefault(need.index, need.name)
-        _ = self.file.strings
-        return self.symbols(count) if count else b"", versions, names
+        symbols = self.symbols(count) if count else PagedTable(self.file.read, 0, 0)
+        return symbols, versions, names
 
     def defines(self, wanted: Wanted, gnu: int | None = None) -> bool:
         """Whether the loader would take ``wanted`` from this file. ``gnu``: its hash, if known."""
@@ -300,10 +301,10 @@ class Provider(_Table):
 
     def _match(self, wanted: Wanted, candidates: list[int]) -> bool:
         """glibc's check_match() over ``candidates``, which share a hash value."""
-        data, versions, names = self._ready
+        table, versions, names = self._ready
         unversioned = 0
         for index in candidates:
-            name, info, section, value = self.symbol(index, data)
+            name, info, section, value = self.symbol(index, table)
             kind = info & 15
             if section == 0 or info >> 4 not in (STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE):
                 continue
@@ -328,10 +329,10 @@ class Provider(_Table):
 
     def names(self) -> list[bytes]:
         """Names of all symbols that the hash table reaches and that are defined."""
-        data, _, _ = self._ready
+        table, _, _ = self._ready
         found = []
-        for index in range(len(data) // self.entry):
-            name, info, section, _value = self.symbol(index, data)
+        for index in range(table.size // self.entry):
+            name, info, section, _value = self.symbol(index, table)
             if section != 0 and info >> 4 != 0:
                 found.append(self.file.raw_string(name))
         return found
