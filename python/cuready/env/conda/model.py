@@ -27,8 +27,8 @@ from cuready.errors import IncompleteError
 
 __all__ = [
     "Applied",
-    "Interruption",
     "Installed",
+    "Interruption",
     "Plan",
     "Record",
     "Solution",

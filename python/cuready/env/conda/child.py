@@ -1,0 +1,87 @@
+"""The engine's process: ``python -m cuready.env.conda.child``, one JSON object a line each way.
+
+In:  ``{"id": 1, "op": "solve", "args": {…}}``
+Out: ``{"id": 1, "event": {…}}`` any number of times, then ``{"id": 1, "result": …}`` or
+``{"id": 1, "error": {"kind": …, "message": …, "lines": […]}}``.
+
+It ends when its stdin does, at once and also in the middle of an operation, so that it cannot
+outlive cuready. It ends by ``os._exit``: py-rattler 0.28 can crash while the interpreter is torn
+down, with the work long done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+__all__ = ["main"]
+
+
+class _Wire:
+    """What used to be stdout. Several threads write to it: the reporter's and the main one."""
+
+    def __init__(self) -> None:
+        self._stream = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+        os.dup2(2, 1)  # whatever a library prints must not come between our lines
+        self._lock = threading.Lock()
+
+    def send(self, message: dict[str, Any]) -> None:
+        line = json.dumps(message, ensure_ascii=True, separators=(",", ":"))
+        with self._lock:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the group; cuready ends us
+    wire = _Wire()
+    requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    busy = threading.Event()
+    threading.Thread(target=_read, args=(requests, busy), daemon=True).start()
+    while (request := requests.get()) is not None:
+        busy.set()
+        wire.send({"id": request["id"], **_serve(request, wire)})
+        busy.clear()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _read(requests: queue.Queue[dict[str, Any] | None], busy: threading.Event) -> None:
+    for line in sys.stdin.buffer:
+        requests.put(json.loads(line))
+    if busy.is_set():
+        os._exit(1)
+    requests.put(None)
+
+
+def _serve(request: dict[str, Any], wire: _Wire) -> dict[str, Any]:
+    from cuready.env.conda import operations
+
+    def tell(event: dict[str, Any]) -> None:
+        wire.send({"id": request["id"], "event": event})
+
+    operation: Callable[..., Awaitable[Any]] = operations.OPERATIONS[request["op"]]
+    try:
+        return {"result": asyncio.run(_await(operation, request["args"], tell))}
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a Rust panic is a BaseException
+        return {"error": operations.describe(error)}
+
+
+async def _await(
+    operation: Callable[..., Awaitable[Any]], args: dict[str, Any], tell: Callable[..., None]
+) -> Any:
+    return await operation(tell=tell, **args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The engine as cuready sees it: a child process that is started when it is first needed.
+
+A crash of the engine, and the memory it takes for an index of 300,000 records, stay over there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from cuready._util import one_line
+from cuready.errors import CureadyError, EnvError, IncompleteError, MissingExtra, SolveError
+
+__all__ = ["EXTRA", "Engine", "OnEvent"]
+
+EXTRA = "pip install 'cuready[conda]'"
+OnEvent = Callable[[dict[str, Any]], None]
+
+_NEEDED = ("rattler", "zstandard")
+_PACKAGE_ROOT = Path(__file__).resolve().parents[3]
+_ERRORS: dict[str, type[CureadyError]] = {
+    "solve": SolveError,
+    "input": EnvError,
+    "disk": EnvError,
+    "link": EnvError,
+    "content": EnvError,
+}
+
+
+class Engine:
+    """One child for the operations of one command. Use as a context manager."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
+        self._number = 0
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @staticmethod
+    def require() -> None:
+        """Raise MissingExtra unless the engine's packages are installed; imports none of them."""
+        missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+        if missing:
+            raise MissingExtra(
+                "conda packages need py-rattler and zstandard, which are not installed here",
+                hint=EXTRA,
+                details={"missing": missing},
+            )
+
+    def call(self, operation: str, on_event: OnEvent | None = None, **args: Any) -> Any:
+        """Run one operation and return its result; ``args`` must be JSON.
+
+        Raises SolveError or EnvError as the operation says, and IncompleteError when the engine
+        dies. Whatever interrupts the wait (Ctrl-C) ends the engine with it.
+        """
+        process = self._process or self._start()
+        self._number += 1
+        request = {"id": self._number, "op": operation, "args": args}
+        try:
+            assert process.stdin is not None  # noqa: S101 - a pipe was asked for
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+            return self._answer(process, on_event)
+        except (BrokenPipeError, json.JSONDecodeError):
+            raise self._dead(operation) from None
+        except EOFError:
+            raise self._dead(operation) from None
+        except CureadyError:
+            raise
+        except BaseException:
+            self.kill()
+            raise
+
+    def _answer(self, process: subprocess.Popen[bytes], on_event: OnEvent | None) -> Any:
+        assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+        while line := process.stdout.readline():
+            message = json.loads(line)
+            if message.get("id") != self._number:
+                continue
+            if "event" in message:
+                if on_event is not None:
+                    on_event(message["event"])
+            elif "error" in message:
+                raise _error_of(message["error"])
+            else:
+                return message["result"]
+        raise EOFError
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.require()
+        environment = {**os.environ, "RUST_BACKTRACE": "0", "PYTHONUTF8": "1"}
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `kill` and `close`
+        # Started in the package's own root: `-m` looks there first, and not in whatever folder the
+        # user stands in. Every path that is sent over is absolute.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "cuready.env.conda.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            cwd=_PACKAGE_ROOT,
+            env=environment,
+        )
+        return self._process
+
+    def _dead(self, operation: str) -> IncompleteError:
+        """What to say when the child went away without an answer."""
+        process, said = self._process, self._last_words()
+        code = None
+        if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = process.wait(timeout=5)
+        self.kill()
+        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        return IncompleteError(
+            f"the package engine died ({how}) during {operation}",
+            operation=operation,
+            messages=said,
+            hint="nothing of the environment was changed; run the command again"
+            + ("; it may have been killed for memory" if code == -9 else ""),
+        )
+
+    def _last_words(self) -> list[str]:
+        if self._stderr is None:
+            return []
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode("utf-8", "replace").splitlines()
+        return [one_line(line) for line in lines if line.strip()][-6:]
+
+    def kill(self) -> None:
+        """End the child now."""
+        if self._process is not None:
+            self._process.kill()
+        self._forget()
+
+    def close(self) -> None:
+        """Let the child end by itself."""
+        process = self._process
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            try:
+                process.wait(timeout=5)
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                process.kill()
+        self._forget()
+
+    def _forget(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+            process.wait()
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None
+
+
+def _error_of(error: dict[str, Any]) -> CureadyError:
+    kind = _ERRORS.get(error["kind"], IncompleteError)
+    return kind(error["message"], messages=error.get("lines", ()), hint=error.get("hint", ""))

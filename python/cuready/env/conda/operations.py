@@ -1,0 +1,385 @@
+"""What the engine can do. Runs in the child only: the one module that imports py-rattler."""
+
+from __future__ import annotations
+
+import bz2
+import difflib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import rattler
+import zstandard
+from filelock import FileLock
+from rattler import package_streaming
+from rattler.exceptions import SolverError
+from rattler.networking import MirrorMiddleware, RetryMiddleware
+
+from cuready._util import one_line
+from cuready.env.conda.faults import kill_point
+
+__all__ = ["OPERATIONS", "describe"]
+
+Tell = Callable[[dict[str, Any]], None]
+EXTRACT_THREADS = 4
+CHUNK = 1 << 20
+
+
+class EngineError(Exception):
+    """Something with a name for the other side: ``kind`` chooses the error class there."""
+
+    def __init__(self, kind: str, message: str, lines: Sequence[str] = (), hint: str = "") -> None:
+        super().__init__(message)
+        self.kind, self.message, self.lines, self.hint = kind, message, list(lines), hint
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """Any exception as the other side wants it."""
+    if isinstance(error, EngineError):
+        return {
+            "kind": error.kind,
+            "message": error.message,
+            "lines": error.lines,
+            "hint": error.hint,
+        }
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return {"kind": "disk", "message": f"{where}{error.strerror or error}"}
+    if type(error).__module__.startswith(("rattler", "exceptions")):
+        first, *rest = str(error).splitlines() or [type(error).__name__]
+        return {"kind": "link", "message": one_line(first), "lines": rest}
+    message = f"{type(error).__name__}: {one_line(error)}"
+    return {"kind": "engine", "message": f"the package engine failed: {message}"}
+
+
+# --- indexes -----------------------------------------------------------------------------------
+
+
+async def unpack_index(*, source: str, target: str, tell: Tell) -> dict[str, Any]:
+    """Decompress a fetched ``repodata.json[.zst|.bz2]`` and see that it is whole.
+
+    A mirror that was cut off while it synced serves half an index with an honest length.
+    """
+    path = Path(target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=".index-", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as out, Path(source).open("rb") as raw:
+            _decompress(raw, out)
+        _check_index(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return {"size": path.stat().st_size}
+
+
+def _decompress(raw: Any, out: Any) -> None:
+    head = raw.read(4)
+    raw.seek(0)
+    try:
+        if head == b"\x28\xb5\x2f\xfd":
+            whole = zstandard.ZstdDecompressor(max_window_size=2**31)
+            stream = whole.stream_reader(raw)
+            shutil.copyfileobj(stream, out, CHUNK)
+            return
+        if head[:3] == b"BZh":
+            with bz2.BZ2File(raw) as stream:
+                shutil.copyfileobj(stream, out, CHUNK)
+            return
+    except (zstandard.ZstdError, EOFError, OSError) as error:
+        raise EngineError("content", f"cannot be decompressed: {one_line(error)}") from None
+    shutil.copyfileobj(raw, out, CHUNK)
+
+
+def _check_index(path: Path) -> None:
+    """An object from brace to brace, that rattler can find the packages in."""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - 64))
+        tail = stream.read().rstrip()
+    if not tail.endswith(b"}"):
+        raise EngineError("content", "the index is cut short: it does not end in a brace")
+    sparse = None
+    try:
+        sparse = rattler.SparseRepoData(_channel("https://example.invalid/check"), "noarch", path)
+        sparse.package_names()
+    except Exception as error:
+        raise EngineError("content", f"not an index: {one_line(error)}") from None
+    finally:
+        if sparse is not None:
+            sparse.close()
+
+
+def _channel(url: str) -> rattler.Channel:
+    return rattler.Channel(url)
+
+
+def _match_specs(texts: Sequence[str]) -> list[rattler.MatchSpec]:
+    specs = []
+    for text in texts:
+        try:
+            specs.append(rattler.MatchSpec(text))
+        except Exception as error:
+            raise EngineError("input", f"not a conda spec: {text!r}: {one_line(error)}") from None
+    return specs
+
+
+# --- solving -----------------------------------------------------------------------------------
+
+
+async def solve(
+    *,
+    indexes: list[list[str]],
+    specs: list[str],
+    constraints: list[str],
+    virtual: dict[str, str],
+    subdir: str,
+    locked: list[dict[str, Any]],
+    pinned: list[str],
+    tell: Tell,
+) -> list[dict[str, Any]]:
+    """Records in the order in which they can be linked. ``indexes``: channel, subdir, file."""
+    sources = [
+        rattler.SparseRepoData(_channel(channel), part, Path(path))
+        for channel, part, path in indexes
+    ]
+    kept = _records(locked)
+    packages = [
+        rattler.GenericVirtualPackage(
+            rattler.PackageName(name), rattler.Version(version), rattler.BuildString("0")
+        )
+        for name, version in virtual.items()
+    ]
+    try:
+        found = await rattler.solve(
+            sources=sources,
+            specs=_match_specs(specs),
+            constraints=_match_specs(constraints),
+            platforms=[rattler.Subdir(subdir), rattler.Subdir("noarch")],  # type: ignore[arg-type]
+            virtual_packages=packages,
+            locked_packages=kept,
+            pinned_packages=[record for record in kept if record.name.normalized in pinned],
+        )
+    except SolverError as error:
+        raise _unsolvable(error, sources) from None
+    return [_json(record) for record in rattler.PackageRecord.sort_topologically(found)]
+
+
+def _json(record: Any) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(record.to_json())
+    return document
+
+
+def _unsolvable(error: SolverError, sources: Sequence[Any]) -> EngineError:
+    """The solver's own tree of reasons, and names that were perhaps meant."""
+    text = str(error)
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    hint = ""
+    for name in re.findall(r"No candidates were found for ([A-Za-z0-9._-]+)", text):
+        known = {known for source in sources for known in source.package_names()}
+        if name in known or name.startswith("__"):
+            continue
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+        hint = f"no package is called {name} in these channels" + (
+            f"; did you mean {close[0]}?" if close else "; perhaps it is on PyPI only"
+        )
+    first = lines[0].removeprefix("Cannot solve the request because of: ") if lines else text
+    return EngineError("solve", first, lines[1:], hint)
+
+
+def _records(raw: Sequence[dict[str, Any]]) -> list[Any]:
+    """Typed records from their JSON, by way of a small index: rattler parses no single record."""
+    groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for item in raw:
+        channel, subdir, name = item["url"].rsplit("/", 2)
+        groups.setdefault((channel, subdir), {})[name] = item
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, ((channel, subdir), items) in enumerate(groups.items()):
+            path = Path(folder) / f"{number}.json"
+            index: dict[str, Any] = {"info": {"subdir": subdir}, "packages": {}}
+            index["packages.conda"] = {}
+            for name, item in items.items():
+                key = "packages.conda" if name.endswith(".conda") else "packages"
+                index[key][name] = item
+            path.write_text(json.dumps(index), encoding="utf-8")
+            sparse = rattler.SparseRepoData(_channel(channel), subdir, path)
+            both = rattler.PackageFormatSelection.BOTH
+            found += sparse.load_all_records(both)
+            sparse.close()
+    order = {item["url"]: number for number, item in enumerate(raw)}
+    return sorted(found, key=lambda record: order[record.url])
+
+
+# --- packages ----------------------------------------------------------------------------------
+
+
+async def extract(*, packages: list[dict[str, str]], tell: Tell) -> None:
+    """Extract archives into the content-keyed store. ``packages``: archive, sha256, target."""
+    with ThreadPoolExecutor(EXTRACT_THREADS) as pool:
+        for done, _ in enumerate(pool.map(_extract_one, packages), 1):
+            tell({"extracted": done, "of": len(packages)})
+
+
+def _extract_one(package: dict[str, str]) -> None:
+    target = Path(package["target"])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(target.name + ".lock")):
+        temporary = target.with_name(target.name + ".part")
+        if target.is_dir() and package.get("again") != "yes":
+            return
+        if temporary.exists():  # we hold the lock: whoever made it is dead
+            shutil.rmtree(temporary)
+        kill_point("extract-begun", engine=True)
+        try:
+            sha256, _ = package_streaming.extract(Path(package["archive"]), temporary)
+        except Exception as error:
+            raise EngineError("content", f"{package['name']}: {one_line(error)}") from None
+        if sha256.hex() != package["sha256"]:
+            raise EngineError(
+                "content", f"{package['name']}: the cached archive has changed; run it again"
+            )
+        kill_point("extracted", engine=True)
+        if target.is_dir():
+            shutil.rmtree(target)
+        temporary.replace(target)
+        kill_point("extract-published", engine=True)
+
+
+class _Reporter:
+    """Counts linked packages for the progress of the other side. Called from rattler's threads."""
+
+    def __init__(self, tell: Tell, total: int) -> None:
+        self._tell, self._total, self._done, self._names = tell, total, 0, [""]
+
+    def on_link_start(self, operation: int, package_name: str) -> int:
+        self._names.append(package_name)
+        return len(self._names) - 1
+
+    def on_link_complete(self, index: int) -> None:
+        self._done += 1
+        self._tell({"linked": self._done, "of": self._total, "name": self._names[index]})
+        kill_point("package-linked", engine=True)
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        if not name.startswith("on_"):
+            raise AttributeError(name)
+        return lambda *_: 0
+
+
+async def link(
+    *,
+    records: list[dict[str, Any]],
+    staging: str,
+    prefix: str,
+    cache: str,
+    subdir: str,
+    specs: list[str],
+    to_link: int,
+    tell: Tell,
+) -> None:
+    """Link extracted packages into ``staging``, with ``prefix`` written into scripts.
+
+    The client cannot reach anything: a package that is missing is an error, never a download.
+    """
+    channels = sorted({record["url"].rsplit("/", 2)[0] for record in records})
+    nowhere = {channel: ["http://127.0.0.1:9/"] for channel in channels}
+    client = rattler.Client([RetryMiddleware(0), MirrorMiddleware(nowhere)], timeout=1)
+    kill_point("link-begun", engine=True)
+    wanted = [spec._match_spec for spec in _match_specs(specs)]
+    await rattler.install(
+        _records(records),
+        staging,
+        cache_dir=Path(cache),
+        client=client,
+        show_progress=False,
+        platform=rattler.Subdir(subdir),
+        requested_specs=wanted,
+        reporter=_Reporter(tell, to_link),  # type: ignore[arg-type]
+        alternative_target_prefix=prefix,
+        execute_link_scripts=False,
+    )
+    kill_point("link-done", engine=True)
+
+
+# --- locks -------------------------------------------------------------------------------------
+
+
+async def write_lock(
+    *,
+    path: str,
+    channels: list[str],
+    subdir: str,
+    virtual: dict[str, str],
+    records: list[dict[str, Any]],
+    tell: Tell,
+) -> None:
+    """A lock file in rattler's format, one environment ``default`` for one platform."""
+    names = [f"{name}={version}" for name, version in sorted(virtual.items())]
+    platform = rattler.LockPlatform(subdir, virtual_packages=names)
+    lock = rattler.LockFile([platform])
+    lock.set_channels("default", [rattler.LockChannel(channel) for channel in channels])
+    for record in _records(records):
+        lock.add_conda_package("default", platform, record)
+    lock.to_path(Path(path))
+
+
+async def read_lock(*, path: str, tell: Tell) -> dict[str, Any]:
+    """Platforms, channels and records of a lock file, whoever wrote it."""
+    try:
+        lock = rattler.LockFile.from_path(Path(path))
+        environment = lock.default_environment()
+    except Exception as error:
+        raise EngineError("input", f"{path}: not a lock file: {one_line(error)}") from None
+    if environment is None:
+        raise EngineError("input", f"{path}: has no environment called default")
+    found: dict[str, Any] = {"channels": [], "platforms": {}}
+    found["channels"] = [str(channel).rstrip("/") for channel in environment.channels()]
+    for platform in environment.platforms():
+        records = environment.conda_repodata_records_for_platform(platform) or []
+        found["platforms"][str(platform.subdir)] = {
+            "virtual": dict(item.split("=", 1)[:2] for item in platform.virtual_packages),
+            "records": [
+                _json(record) for record in rattler.PackageRecord.sort_topologically(records)
+            ],
+        }
+    return found
+
+
+async def unmet(*, demands: list[list[str]], virtual: dict[str, str], tell: Tell) -> list[str]:
+    """Which demands on virtual packages a machine does not meet, one readable line each.
+
+    ``demands``: package, match spec, and ``depends`` or ``constrains``; a constraint binds only
+    what is there.
+    """
+    there = {
+        name: rattler.PackageRecord(name, version, rattler.BuildString("0"), 0, "noarch")
+        for name, version in virtual.items()
+    }
+    lines = []
+    for package, text, kind in demands:
+        name = text.split()[0]
+        record = there.get(re.split(r"[<>=!~ ]", name, maxsplit=1)[0])
+        if record is None and kind == "depends":
+            lines.append(f"{package} needs {text}, which is not there")
+        elif record is not None and not rattler.MatchSpec(text).matches(record):
+            lines.append(f"{package} needs {text}, and it is {record.version}")
+    return lines
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "unpack_index": unpack_index,
+    "solve": solve,
+    "extract": extract,
+    "link": link,
+    "write_lock": write_lock,
+    "read_lock": read_lock,
+    "unmet": unmet,
+}
