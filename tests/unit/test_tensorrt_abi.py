@@ -133,7 +133,7 @@ def canonical(text: str, *, parameter: bool, enums: set[str]) -> str:
     if parameter:
         # A parameter's own name goes; what is left of a lone type word is the type itself.
         text = re.sub(r"(?<=[\s*])\w+$", lambda m: m[0] if m[0] in ("const",) else "", text)
-    words = []
+    words: list[str] = []
     for word in re.findall(r"\w+|\*", text):
         if word == "const" and words and words[-1] == "*":
             continue  # a constant pointer parameter is the same to the caller

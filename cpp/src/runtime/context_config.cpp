@@ -273,15 +273,18 @@ void ExecutionContext::Impl::prepare_workspace(StreamRef stream) {
       break;
   }
   if (!workspace) workspace = std::make_shared<Workspace>(engine->device());
-  if (workspace->data() == nullptr || workspace->nbytes() < needed) {
+  // Address, size and generation of one moment: another context may replace the memory in between.
+  Workspace::Impl::Piece piece = workspace->impl_->now();
+  if (piece.data == nullptr || piece.nbytes < needed) {
     order_after_last(stream);
     wait_idle();
     workspace->reserve(needed);
+    piece = workspace->impl_->now();
   }
-  if (workspace->generation() == workspace_generation) return;
+  if (piece.generation == workspace_generation) return;
   clear_graphs();  // the address of the memory is part of each of them
-  port->set_device_memory(workspace->data(), static_cast<std::int64_t>(workspace->nbytes()));
-  workspace_generation = workspace->generation();
+  port->set_device_memory(piece.data, static_cast<std::int64_t>(piece.nbytes));
+  workspace_generation = piece.generation;
 }
 
 void ExecutionContext::Impl::prepare_outputs(StreamRef stream) {
@@ -408,7 +411,9 @@ void ExecutionContext::Impl::configure(tensorrt::ContextPort& target, StreamRef 
     }
   }
   if (consumed_event) call.require(target.set_input_consumed_event(consumed_event->handle()));
-  target.set_device_memory(workspace->data(), static_cast<std::int64_t>(workspace->nbytes()));
+  // A shared workspace is locked by the enqueue that captures.
+  const Workspace::Impl::Piece piece = workspace_shared ? workspace->impl_->now_locked() : workspace->impl_->now();
+  target.set_device_memory(piece.data, static_cast<std::int64_t>(piece.nbytes));
   const char* missing = nullptr;
   call.require(target.infer_shapes(1, &missing) == 0);
 }

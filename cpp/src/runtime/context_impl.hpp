@@ -20,6 +20,15 @@ std::vector<std::int64_t> decode_values(DataType type, const void* data, std::in
 
 struct Workspace::Impl {
   explicit Impl(const Device& d) : device(d) {}
+  /// Address, size and generation of one moment.
+  struct Piece {
+    void* data = nullptr;
+    std::size_t nbytes = 0;
+    std::uint64_t generation = 0;
+  };
+  Piece now();
+  /// The same while the caller holds the mutex.
+  Piece now_locked() const noexcept;
   Device device;
   std::unique_ptr<DeviceBuffer> memory;
   std::uint64_t generation = 0;

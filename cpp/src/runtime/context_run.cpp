@@ -59,7 +59,7 @@ void ExecutionContext::Impl::slow_enqueue(StreamRef stream) {
   if (workspace_shared) {
     Workspace::Impl& shared = *workspace->impl_;
     workspace_lock = std::unique_lock<std::mutex>(shared.mutex);
-    if (shared.generation != workspace_generation) {  // another context made it larger in between
+    while (shared.generation != workspace_generation) {  // another context made it larger in between
       workspace_lock.unlock();
       prepare_workspace(stream);
       workspace_lock.lock();

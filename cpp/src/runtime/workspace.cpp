@@ -8,9 +8,19 @@ Workspace::Workspace(const Device& device, std::size_t nbytes) : impl_(new Impl(
 }
 Workspace::~Workspace() = default;
 
-void* Workspace::data() const noexcept { return impl_->memory ? impl_->memory->data() : nullptr; }
-std::size_t Workspace::nbytes() const noexcept { return impl_->memory ? impl_->memory->nbytes() : 0; }
-std::uint64_t Workspace::generation() const noexcept { return impl_->generation; }
+// Contexts of several threads may share the memory, and any of them may replace it.
+void* Workspace::data() const noexcept { return impl_->now().data; }
+std::size_t Workspace::nbytes() const noexcept { return impl_->now().nbytes; }
+std::uint64_t Workspace::generation() const noexcept { return impl_->now().generation; }
+
+Workspace::Impl::Piece Workspace::Impl::now() {
+  const std::lock_guard<std::mutex> lock(mutex);
+  return now_locked();
+}
+
+Workspace::Impl::Piece Workspace::Impl::now_locked() const noexcept {
+  return {memory ? memory->data() : nullptr, memory ? memory->nbytes() : 0, generation};
+}
 
 void Workspace::reserve(std::size_t nbytes) {
   const std::lock_guard<std::mutex> lock(impl_->mutex);

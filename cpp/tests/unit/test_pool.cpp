@@ -245,6 +245,22 @@ TEST_CASE_FIXTURE(Session, "contexts with one shared workspace never use it at t
   for (const Future& future : futures) CHECK(floats(future.get()[0]) == std::vector<float>(16, 3.0f));
 }
 
+TEST_CASE_FIXTURE(Session, "a shared workspace that grows while others use it, with and without graphs") {
+  for (const GraphMode mode : {GraphMode::off, GraphMode::automatic}) {
+    PoolOptions shared = options();
+    shared.shared_workspace = true;
+    shared.context.memory = MemoryStrategy::exact;
+    shared.context.graph = mode;
+    const auto pool = ContextPool::create(load(test::two_profiles(R"(, "device_memory": [8192, 65536])")), shared);
+    std::vector<std::vector<float>> inputs;
+    for (int i = 0; i < 60; ++i) inputs.emplace_back(static_cast<std::size_t>(4 * (i % 3 == 2 && i > 20 ? 60 : 1 + i % 8)), static_cast<float>(i));
+    std::vector<Future> futures;
+    for (auto& input : inputs) futures.push_back(pool->submit(request(input, {static_cast<std::int64_t>(input.size() / 4), 4})));
+    for (std::size_t i = 0; i < futures.size(); ++i)
+      CHECK(floats(futures[i].get()[0]) == std::vector<float>(inputs[i].size(), 2 * inputs[i][0] + 1));
+  }
+}
+
 TEST_SUITE("stress") {
   TEST_CASE_FIXTURE(Session, "8 threads, 4 contexts, 4,000 requests: all right") {
     const auto pool = ContextPool::create(load(test::affine()), options(4));
