@@ -23,6 +23,7 @@ void bind_buffers(py::module_& module);
 void bind_engine(py::module_& module);
 void bind_context(py::module_& module);
 void bind_pool(py::module_& module);
+void bind_kernels(py::module_& module);
 
 /// Gives up the GIL for a scope; cheaper than pybind11's, which looks up its own state.
 class Unlocked {

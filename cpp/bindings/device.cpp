@@ -16,6 +16,7 @@ py::dict describe(Device const& device) {
   entry["total_memory"] = report.total_memory;
   entry["uuid"] = report.uuid;
   entry["pci_bus_id"] = report.pci_bus_id;
+  entry["multiprocessors"] = report.multiprocessors;
   return entry;
 }
 

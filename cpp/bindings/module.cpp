@@ -22,4 +22,5 @@ PYBIND11_MODULE(_core, module) {
   bind_context(module);
   bind_engine(module);
   bind_pool(module);
+  bind_kernels(module);
 }

@@ -193,6 +193,36 @@ class StagingRing:
         self, target: DeviceBuffer, source: _Array, *, stream: _Stream | None = None
     ) -> None: ...
 
+class Module:
+    def __init__(self, image: str | bytes, *, device: Device | int | None = None) -> None: ...
+    def kernel(self, name: str, signature: str) -> Kernel: ...
+
+class Kernel:
+    @property
+    def name(self) -> str: ...
+    def launch(
+        self,
+        grid: int | Sequence[int],
+        block: int | Sequence[int],
+        *arguments: Any,
+        stream: _Stream,
+        shared_bytes: int = 0,
+    ) -> None: ...
+
+def can_access_peer(device: Device | int, peer: Device | int) -> bool: ...
+def enable_peer_access(device: Device | int, peer: Device | int) -> None: ...
+def fill(buffer: DeviceBuffer, value: int, *, stream: _Stream) -> None: ...
+def copy_peer(target: DeviceBuffer, source: DeviceBuffer, *, stream: _Stream) -> None: ...
+def time_copies(
+    target: Any,
+    source: Any,
+    nbytes: int,
+    count: int = 1,
+    *,
+    stream: _Stream,
+    device: Device | int | None = None,
+) -> float: ...
+
 class TensorInfo:
     @property
     def name(self) -> str: ...

@@ -18,6 +18,7 @@
 #include "cuready/engine.hpp"
 #include "cuready/error.hpp"
 #include "cuready/export.hpp"
+#include "cuready/kernel.hpp"
 #include "cuready/library.hpp"
 #include "cuready/log.hpp"
 #include "cuready/plan.hpp"
