@@ -18,7 +18,7 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 __all__ = ["main"]
@@ -68,19 +68,14 @@ def _serve(request: dict[str, Any], wire: _Wire) -> dict[str, Any]:
     def tell(event: dict[str, Any]) -> None:
         wire.send({"id": request["id"], "event": event})
 
-    operation: Callable[..., Awaitable[Any]] = operations.OPERATIONS[request["op"]]
+    operation: Callable[..., Coroutine[Any, Any, Any]] = operations.OPERATIONS[request["op"]]
+    extra = {"tell": tell} if request["op"] in operations.TELLING else {}
     try:
-        return {"result": asyncio.run(_await(operation, request["args"], tell))}
+        return {"result": asyncio.run(operation(**request["args"], **extra))}
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a Rust panic is a BaseException
         return {"error": operations.describe(error)}
-
-
-async def _await(
-    operation: Callable[..., Awaitable[Any]], args: dict[str, Any], tell: Callable[..., None]
-) -> Any:
-    return await operation(tell=tell, **args)
 
 
 if __name__ == "__main__":

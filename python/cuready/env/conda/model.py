@@ -1,4 +1,4 @@
-"""What the conda half of an environment is made of: records, solutions, plans. Plain, frozen values.
+"""What the conda half of an environment is made of: records, solutions, plans. Frozen values.
 
 How the phases call each other::
 

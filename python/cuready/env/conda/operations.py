@@ -24,7 +24,7 @@ from rattler.networking import MirrorMiddleware, RetryMiddleware
 from cuready._util import one_line
 from cuready.env.conda.faults import kill_point
 
-__all__ = ["OPERATIONS", "describe"]
+__all__ = ["OPERATIONS", "TELLING", "describe"]
 
 Tell = Callable[[dict[str, Any]], None]
 EXTRACT_THREADS = 4
@@ -61,7 +61,7 @@ def describe(error: BaseException) -> dict[str, Any]:
 # --- indexes -----------------------------------------------------------------------------------
 
 
-async def unpack_index(*, source: str, target: str, tell: Tell) -> dict[str, Any]:
+async def unpack_index(*, source: str, target: str) -> dict[str, Any]:
     """Decompress a fetched ``repodata.json[.zst|.bz2]`` and see that it is whole.
 
     A mirror that was cut off while it synced serves half an index with an honest length.
@@ -91,8 +91,8 @@ def _decompress(raw: Any, out: Any) -> None:
             shutil.copyfileobj(stream, out, CHUNK)
             return
         if head[:3] == b"BZh":
-            with bz2.BZ2File(raw) as stream:
-                shutil.copyfileobj(stream, out, CHUNK)
+            with bz2.BZ2File(raw) as plain:
+                shutil.copyfileobj(plain, out, CHUNK)
             return
     except (zstandard.ZstdError, EOFError, OSError) as error:
         raise EngineError("content", f"cannot be decompressed: {one_line(error)}") from None
@@ -143,7 +143,6 @@ async def solve(
     subdir: str,
     locked: list[dict[str, Any]],
     pinned: list[str],
-    tell: Tell,
 ) -> list[dict[str, Any]]:
     """Records in the order in which they can be linked. ``indexes``: channel, subdir, file."""
     sources = [
@@ -162,14 +161,19 @@ async def solve(
             sources=sources,
             specs=_match_specs(specs),
             constraints=_match_specs(constraints),
-            platforms=[rattler.Subdir(subdir), rattler.Subdir("noarch")],  # type: ignore[arg-type]
+            platforms=[rattler.Subdir(subdir), rattler.Subdir("noarch")],
             virtual_packages=packages,
             locked_packages=kept,
             pinned_packages=[record for record in kept if record.name.normalized in pinned],
         )
     except SolverError as error:
         raise _unsolvable(error, sources) from None
-    return [_json(record) for record in rattler.PackageRecord.sort_topologically(found)]
+    return [_json(record) for record in _sorted(found)]
+
+
+def _sorted(records: Sequence[Any]) -> list[Any]:
+    """What a package needs comes before it."""
+    return list(rattler.PackageRecord.sort_topologically(list(records)))
 
 
 def _json(record: Any) -> dict[str, Any]:
@@ -238,10 +242,13 @@ def _extract_one(package: dict[str, str]) -> None:
         if temporary.exists():  # we hold the lock: whoever made it is dead
             shutil.rmtree(temporary)
         kill_point("extract-begun", engine=True)
+        named = _with_its_ending(Path(package["archive"]), target, package["name"])
         try:
-            sha256, _ = package_streaming.extract(Path(package["archive"]), temporary)
+            sha256, _ = package_streaming.extract(named, temporary)
         except Exception as error:
             raise EngineError("content", f"{package['name']}: {one_line(error)}") from None
+        finally:
+            named.unlink(missing_ok=True)
         if sha256.hex() != package["sha256"]:
             raise EngineError(
                 "content", f"{package['name']}: the cached archive has changed; run it again"
@@ -251,6 +258,14 @@ def _extract_one(package: dict[str, str]) -> None:
             shutil.rmtree(target)
         temporary.replace(target)
         kill_point("extract-published", engine=True)
+
+
+def _with_its_ending(archive: Path, target: Path, name: str) -> Path:
+    """rattler tells the two formats apart by the name; in the cache a file is only its digest."""
+    named = target.with_name(target.name + (".conda" if name.endswith(".conda") else ".tar.bz2"))
+    named.unlink(missing_ok=True)
+    named.symlink_to(archive)
+    return named
 
 
 class _Reporter:
@@ -319,7 +334,6 @@ async def write_lock(
     subdir: str,
     virtual: dict[str, str],
     records: list[dict[str, Any]],
-    tell: Tell,
 ) -> None:
     """A lock file in rattler's format, one environment ``default`` for one platform."""
     names = [f"{name}={version}" for name, version in sorted(virtual.items())]
@@ -331,7 +345,7 @@ async def write_lock(
     lock.to_path(Path(path))
 
 
-async def read_lock(*, path: str, tell: Tell) -> dict[str, Any]:
+async def read_lock(*, path: str) -> dict[str, Any]:
     """Platforms, channels and records of a lock file, whoever wrote it."""
     try:
         lock = rattler.LockFile.from_path(Path(path))
@@ -346,14 +360,12 @@ async def read_lock(*, path: str, tell: Tell) -> dict[str, Any]:
         records = environment.conda_repodata_records_for_platform(platform) or []
         found["platforms"][str(platform.subdir)] = {
             "virtual": dict(item.split("=", 1)[:2] for item in platform.virtual_packages),
-            "records": [
-                _json(record) for record in rattler.PackageRecord.sort_topologically(records)
-            ],
+            "records": [_json(record) for record in _sorted(records)],
         }
     return found
 
 
-async def unmet(*, demands: list[list[str]], virtual: dict[str, str], tell: Tell) -> list[str]:
+async def unmet(*, demands: list[list[str]], virtual: dict[str, str]) -> list[str]:
     """Which demands on virtual packages a machine does not meet, one readable line each.
 
     ``demands``: package, match spec, and ``depends`` or ``constrains``; a constraint binds only
@@ -373,6 +385,9 @@ async def unmet(*, demands: list[list[str]], virtual: dict[str, str], tell: Tell
             lines.append(f"{package} needs {text}, and it is {record.version}")
     return lines
 
+
+# Those that say how far they are while they work.
+TELLING = frozenset({"extract", "link"})
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "unpack_index": unpack_index,

@@ -1,4 +1,4 @@
-"""From a recipe and a machine to exact packages, with the build checked before anything is fetched."""
+"""From a recipe and a machine to exact packages, the builds checked before anything is fetched."""
 
 from __future__ import annotations
 

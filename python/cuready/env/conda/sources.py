@@ -77,20 +77,22 @@ def _in_order(channel: str, session: CondaSession) -> Iterator[tuple[str, str]]:
     for url in _configured(channel, name):
         owner = session.mirrors.owner_of(url)
         yield url, owner.name if owner else ""
-    carried = [
-        (mirror, url)
-        for mirror in session.mirrors.for_use("conda")
-        if (url := _url(mirror, family, name))
-    ]
-    official = [item for item in carried if item[0].official]
-    others = [item for item in carried if not item[0].official]
-    seen: set[str] = set()
-    independent, sharing = [], []
-    for mirror, url in others:
-        (sharing if mirror.fate & seen else independent).append((mirror, url))
-        seen |= mirror.fate
-    for mirror, url in (*official, *independent, *sharing):
+    for mirror, url in _by_fate(session.mirrors, family, name):
         yield url, mirror.name
+
+
+def _by_fate(known: Catalogue, family: str, name: str) -> list[tuple[Mirror, str]]:
+    """The official place, then mirrors that do not go down with one before, then the others."""
+    groups: tuple[list[tuple[Mirror, str]], ...] = ([], [], [])
+    seen: set[str] = set()
+    for mirror in known.for_use("conda"):
+        address = _url(mirror, family, name)
+        if address is None:
+            continue
+        group = 0 if mirror.official else 2 if mirror.fate & seen else 1
+        groups[group].append((mirror, address))
+        seen |= set() if mirror.official else mirror.fate
+    return [item for group in groups for item in group]
 
 
 def _wanted(

@@ -109,8 +109,8 @@ class Transaction:
         """The new environment is whole: from here on it goes forward."""
         names: dict[str, list[str]] = {}
         if self.journal.inside:
-            names["old_names"] = sorted(set(os.listdir(self.prefix)) - {WORK})
-            names["new_names"] = sorted(os.listdir(self.new))
+            names["old_names"] = _names(self.prefix)
+            names["new_names"] = _names(self.new)
         self.set_state("ready", **names)
         kill_point("journal-ready")
 
@@ -156,8 +156,8 @@ class Transaction:
                 self.old.rename(self.prefix)
         elif state in ("kept", "restoring"):
             if state == "kept":
-                names = os.listdir(self.prefix) if self.journal.inside else []
-                self.set_state("restoring", new_names=sorted(set(names) - {WORK}))
+                names = _names(self.prefix) if self.journal.inside else []
+                self.set_state("restoring", new_names=names)
             (self._restore_entries if self.journal.inside else self._restore_folder)()
         self.set_state("building")
         self.finish()
@@ -194,6 +194,11 @@ class Transaction:
     def release(self) -> None:
         """Let go of the work folder and leave it: the previous environment is in there."""
         self._lock.release()
+
+
+def _names(folder: Path) -> list[str]:
+    """The entries at the top of ``folder``, the work folder left out."""
+    return sorted(item.name for item in folder.iterdir() if item.name != WORK)
 
 
 def _beside(prefix: Path) -> Path:
