@@ -1,0 +1,1 @@
+"""The proofs: one function for each stage, run in the child process."""
