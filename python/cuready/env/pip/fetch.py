@@ -18,7 +18,15 @@ from cuready.mirrors.net.client import HttpClient
 from cuready.mirrors.net.fetch import Fetcher
 from cuready.mirrors.net.progress import OnProgress
 
-__all__ = ["bytes_to_fetch", "cached", "fetch_pins", "missing_pins", "wheels_of"]
+__all__ = [
+    "bytes_to_fetch",
+    "cached",
+    "fetch_pins",
+    "missing_pins",
+    "room_for",
+    "unpacked_estimate",
+    "wheels_of",
+]
 
 # A wheel is a zip of shared libraries and text: unpacked it is about three times as large.
 UNPACKED_RATIO = 3.2
@@ -38,6 +46,11 @@ def missing_pins(pins: Sequence[Pin], cache: Cache) -> list[Pin]:
 def bytes_to_fetch(pins: Sequence[Pin], cache: Cache) -> int:
     """Bytes over the wire; a file of unknown size counts as 4 MiB."""
     return sum(UNKNOWN_SIZE if pin.size is None else pin.size for pin in missing_pins(pins, cache))
+
+
+def unpacked_estimate(pins: Sequence[Pin]) -> int:
+    """Bytes that the files will take on disk, before they can be looked into."""
+    return int(sum((pin.size or UNKNOWN_SIZE) * UNPACKED_RATIO for pin in pins))
 
 
 def fetch_pins(

@@ -58,7 +58,7 @@ def ways(
     machine: Machine | None = None,
 ) -> tuple[Way, ...]:
     """The ways in order: mirrors that were ``named``, pip's own configuration, the user's mirrors
-    (``mirrors.toml``), then PyPI and PyTorch themselves.
+    (``mirrors.toml``), PyPI and PyTorch themselves, then the rest of the catalogue.
 
     A mirror without torch wheels leads to PyTorch's own. Raises InputError for a name that no
     mirror has, EnvError for one that has no PyPI.
@@ -76,9 +76,11 @@ def ways(
     found += _configured(torch_index, machine or Machine.current())
     found += [_way(mirror, torch_index) for mirror in own if mirror.pypi]
     found += [_way(m, torch_index) for m in catalogue.mirrors if m.official and m.pypi]
-    unique = {(way.pypi, way.torch): way for way in reversed(found)}
-    ordered = [way for way in dict.fromkeys(found) if unique[way.pypi, way.torch] is way]
-    return tuple(Way(way.name, way.pypi, way.torch, tuple(extra)) for way in ordered)
+    found += [_way(mirror, torch_index) for mirror in catalogue.mirrors if mirror.pypi]
+    unique: dict[tuple[str, str], Way] = {}
+    for way in found:
+        unique.setdefault((way.pypi, way.torch), way)
+    return tuple(Way(way.name, way.pypi, way.torch, tuple(extra)) for way in unique.values())
 
 
 def _way(mirror: Mirror, torch_index: str) -> Way:
@@ -122,18 +124,16 @@ def canonical(url: str, way: Way) -> str:
 
 
 def request_of(pin: Pin, every: Sequence[Way]) -> DownloadRequest:
-    """How to fetch ``pin``: each way's own address of the file, in order, the canonical one last.
-
-    The canonical address is left out when the user's catalogue leaves the official hosts out.
-    """
-    found = [(way, _address(pin.url, way)) for way in every]
-    sources = [Source(url, way.name) for way, url in found if url]
+    """How to fetch ``pin``: each way's own address of the file, in the order of the ways."""
+    sources: dict[str, Source] = {}
+    for way in every:
+        url = _address(pin.url, way)
+        if url:
+            sources.setdefault(url, Source(url, way.name))
     if not sources:  # a file of the recipe's own index, or one that no mirror copies
-        sources = [Source(pin.url)]
-    unique = {source.url: source for source in reversed(sources)}
-    ordered = tuple(source for source in sources if unique[source.url] is source)
+        sources[pin.url] = Source(pin.url)
     return DownloadRequest(
-        ordered,
+        tuple(sources.values()),
         sha256=pin.sha256,
         size=pin.size,
         kind=FileKind.WHEEL if pin.is_wheel else FileKind.SDIST,

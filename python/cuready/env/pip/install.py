@@ -1,4 +1,4 @@
-"""Wheels from the cache into a prefix: no network, no index, every file checked before.
+"""Wheels from the cache into a prefix: no network, no index, every digest checked before.
 
 PyPA's ``installer`` unpacks them, in this process and for the prefix's own Python, so that an
 environment needs no pip of its own. Nothing is compiled: two installs of one lock are the same
@@ -75,20 +75,37 @@ def install_wheels(
     prefix: Path,
     python: Path,
     *,
+    root: Path | None = None,
     on_package: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Unpack ``wheels`` into ``prefix``, over whatever an interrupted run left there.
+    """Unpack ``wheels`` for the environment at ``prefix``, whose interpreter is ``python``.
+
+    ``root`` is where the files are written when that is not ``prefix`` yet: a copy that will take
+    its place, so that the scripts name the final path. What stands there is replaced.
 
     Raises MissingExtra without ``installer``, EnvError naming the wheel that cannot be installed.
     """
     if not wheels:
         return
-    scheme = scheme_of(python)
-    for wheel in wheels:
-        on_package(f"{wheel.pin.name} {wheel.pin.version}")
+    place = prefix if root is None else root
+    scheme = _moved(scheme_of(python), prefix, place)
+    for number, wheel in enumerate(wheels, 1):
+        on_package(f"{number}/{len(wheels)} {wheel.pin.name} {wheel.pin.version}")
         kill_point("wheel-begun")
-        _install(wheel, prefix, python, scheme)
+        _install(wheel, place, python, scheme)
         kill_point("wheel-installed")
+
+
+def _moved(scheme: Mapping[str, str], prefix: Path, root: Path) -> dict[str, str]:
+    """The scheme with ``root`` in place of the prefix; folders outside of it are refused."""
+    real = os.path.realpath(prefix)
+    moved = {}
+    for key, folder in scheme.items():
+        inside = os.path.relpath(os.path.realpath(folder), real)
+        if key in ("purelib", "platlib", "scripts", "data") and inside.startswith(".."):
+            raise EnvError(f"{prefix}: its Python installs into {folder}, outside of it")
+        moved[key] = str(root) if inside == "." else str(root / inside)
+    return moved
 
 
 def _install(wheel: Wheel, prefix: Path, python: Path, scheme: Mapping[str, str]) -> None:
@@ -102,7 +119,8 @@ def _install(wheel: Wheel, prefix: Path, python: Path, scheme: Mapping[str, str]
             hint="python -m pip install 'cuready[env]'",
         ) from None
     folders = {key: scheme[key] for key in ("purelib", "platlib", "scripts", "data")}
-    folders["headers"] = str(Path(scheme["include"]) / wheel.pin.name)
+    # `include` of a venv is its base Python's; headers of packages go below the venv itself.
+    folders["headers"] = str(prefix / "include" / "site" / wheel.pin.name)
     metadata = {"INSTALLER": INSTALLER}
     try:
         with zipfile.ZipFile(wheel.path) as archive:

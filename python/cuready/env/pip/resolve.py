@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cuready._util import one_line, tomllib
-from cuready.env.pip.indexes import Way, canonical
+from cuready.env.pip.indexes import PYPI, Way, canonical
 from cuready.env.pip.model import Pin, PipLock
 from cuready.env.pip.tags import best_wheel, ranks, uv_platform
 from cuready.env.pip.uv import run_uv
@@ -32,7 +32,6 @@ class PipRequest:
         python: ``"3.12"``.
         present: packages that the conda half brings, by name: they bind the resolver and are not
             installed again.
-        known: pins of an older lock, kept where the requirements allow it.
     """
 
     requirements: tuple[str, ...]
@@ -40,7 +39,6 @@ class PipRequest:
     target: Target
     only_binary: bool = True
     present: Mapping[str, str] | None = None
-    known: tuple[Pin, ...] = ()
     recipe: str = ""
     torch_index: str = ""
 
@@ -54,8 +52,10 @@ def resolve(
 ) -> PipLock:
     """Ask each way in turn until one gives an answer.
 
-    A mirror may be dead, stale or a login page, so an answer "there is no such version" counts only
-    when no later way has a better one. Raises SolveError with the resolver's reasons when an index
+    A mirror may be dead, stale or a login page, so its answer "there is no such version" counts
+    only when no later way has a better one; PyPI's own counts.
+
+    Raises SolveError with the resolver's reasons when an index
     answered and nothing fits, MirrorError when none could be asked, MissingExtra without uv.
     """
     failures: list[tuple[Way, str]] = []
@@ -64,6 +64,9 @@ def resolve(
         if output is not None:
             return _lock(request, output, way)
         failures.append((way, error))
+        final = "No solution found" in error and not _unreachable(error)
+        if offline or (final and way.pypi == PYPI):
+            break  # PyPI itself knows no such version: no copy of it does
         if len(every) > len(failures):
             say(f"{way.name}: {one_line(_last_line(error))}; asking {every[len(failures)].name}")
     raise _failure(request, failures, offline)
@@ -109,12 +112,6 @@ def _ask(
     if left_out:
         (folder / "excludes.txt").write_text("\n".join(sorted(left_out)) + "\n", "utf-8")
         arguments += ["--excludes", "excludes.txt"]
-    if request.known:
-        # uv keeps what an output file names already, where that still fits.
-        kept = "".join(f'[[packages]]\nname = "{p.name}"\nversion = "{p.version}"\n' for p in
-                       request.known)  # fmt: skip
-        head = 'lock-version = "1.0"\ncreated-by = "cuready"\n'
-        (folder / "pylock.toml").write_text(head + kept, "utf-8")
     done = run_uv(arguments, cwd=folder)
     if done.returncode != 0:
         return None, done.stderr.strip() or f"uv ended with {done.returncode}"

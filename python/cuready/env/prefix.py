@@ -1,0 +1,245 @@
+"""An environment's own folder ``.cuready``: what was made, from what, and what is under way.
+
+``env.json`` is the done marker: it is written last. ``journal.json`` stands there while something
+is under way, and holds all that is needed to finish it or to take it back; a run that was killed
+leaves it behind, and the next command that comes by acts on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from cuready import __version__
+from cuready._util import one_line, write_atomically
+from cuready.errors import EnvError, InputError
+
+__all__ = [
+    "FOLDER",
+    "JOURNAL",
+    "STATE",
+    "State",
+    "check_place",
+    "clear_journal",
+    "data_dir",
+    "default_prefix",
+    "held",
+    "python_of",
+    "read_journal",
+    "read_state",
+    "remove_tree",
+    "write_journal",
+    "write_state",
+]
+
+SCHEMA_VERSION = 1
+FOLDER, STATE, JOURNAL = ".cuready", "env.json", "journal.json"
+
+# Package files lie up to this far below the prefix (torch's longest path has about 200 bytes).
+DEEPEST = 300
+
+
+@dataclass(frozen=True)
+class State:
+    """What an environment is. ``kind``: ``venv`` or ``conda``.
+
+    Attributes:
+        decision, target: what the recipe's rules meant, and on what machine.
+        machine: the facts of the machine that it was made on.
+        pip_lock, conda_lock: the locks as text; empty where that half has nothing.
+        records: sha256 of each pip package's RECORD, by name.
+        verified: the last verification's document; empty when there was none.
+    """
+
+    name: str
+    kind: str
+    recipe: str
+    recipe_text: str
+    python: str
+    created: str
+    changed: str
+    recipe_path: str = ""
+    decision: Mapping[str, Any] = field(default_factory=dict)
+    target: Mapping[str, Any] = field(default_factory=dict)
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    pip_lock: str = ""
+    conda_lock: str = ""
+    records: Mapping[str, str] = field(default_factory=dict)
+    verified: Mapping[str, Any] = field(default_factory=dict)
+    tool_version: str = __version__
+    schema_version: int = SCHEMA_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> State:
+        """Read it back; fields of a newer cuready are left out. Raises KeyError, TypeError."""
+        names = {item.name for item in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in document.items() if key in names})
+
+
+# --- places --------------------------------------------------------------------------------------
+
+
+def data_dir() -> Path:
+    """Where environments without a ``--prefix`` live, and the list of all."""
+    return platformdirs.user_data_path("cuready", appauthor=False)
+
+
+def default_prefix(name: str) -> Path:
+    """The place of an environment that is named only."""
+    return data_dir() / "envs" / name
+
+
+def python_of(prefix: Path) -> Path:
+    """The interpreter of a venv or conda prefix."""
+    if os.name == "nt":
+        inner = prefix / "Scripts" / "python.exe"
+        return inner if inner.exists() else prefix / "python.exe"
+    return prefix / "bin" / "python"
+
+
+def check_place(prefix: Path) -> None:
+    """See that an environment can be made at ``prefix``, before anything is changed.
+
+    A folder that is empty, or holds only what a killed run left, is fine. Raises EnvError or
+    InputError with what is in the way.
+    """
+    text = str(prefix)
+    if os.pathsep in text or not text.isprintable():
+        bad = repr(os.pathsep) if os.pathsep in text else "a control character"
+        raise InputError(f"{one_line(text)!r} has {bad} in it: PATH could not name it")
+    longest = 4096 if os.name != "nt" else 260
+    if len(os.fsencode(text)) + DEEPEST > longest:
+        raise InputError(f"the path is {len(os.fsencode(text))} bytes long: files below it could "
+                         "not be opened", hint="choose a shorter --prefix")  # fmt: skip
+    try:
+        if prefix.is_symlink() or prefix.exists():
+            if not prefix.is_dir():
+                raise EnvError(f"{prefix} is a file", hint="choose another --prefix")
+            inside = {item.name for item in prefix.iterdir()} - {FOLDER}
+            if read_state(prefix) is not None:
+                raise EnvError(
+                    f"{prefix} is an environment already",
+                    hint="`cuready env update` changes it, `cuready env remove` removes it",
+                )
+            if inside and read_journal(prefix) is None:
+                raise EnvError(f"{prefix} is not empty", hint="choose another --prefix")
+        _writable(prefix)
+    except OSError as error:
+        raise EnvError(f"{prefix}: {error.strerror or error}", hint=_hint(error)) from None
+
+
+def _writable(prefix: Path) -> None:
+    """Raise OSError when nothing can be made at ``prefix``; leaves nothing behind."""
+    place = next(item for item in (prefix, *prefix.parents) if item.exists())
+    probe = place / f".cuready-{os.getpid()}"
+    probe.mkdir()
+    probe.rmdir()
+
+
+def _hint(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOENT):
+        return "choose a --prefix in a folder that you may write to"
+    return "choose a shorter --prefix" if error.errno == errno.ENAMETOOLONG else ""
+
+
+@contextlib.contextmanager
+def held(prefix: Path) -> Iterator[None]:
+    """Work on ``prefix`` alone. Raises EnvError when another process does already."""
+    digest = hashlib.sha256(os.fsencode(prefix)).hexdigest()[:24]
+    folder = data_dir() / "locks"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{digest}.lock")
+        lock.acquire(timeout=0.1, poll_interval=0.05)
+    except Timeout:
+        raise EnvError(
+            f"another cuready is working on {prefix}", hint="wait until it has ended"
+        ) from None
+    except OSError as error:
+        raise EnvError(f"{folder}: {error.strerror or error}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+# --- the done marker and the journal -------------------------------------------------------------
+
+
+def read_state(prefix: Path) -> State | None:
+    """What the environment is; None when it was not made by cuready, or not finished."""
+    document = _read(prefix / FOLDER / STATE)
+    try:
+        return State.from_dict(document) if document is not None else None
+    except (KeyError, TypeError):
+        return None
+
+
+def write_state(prefix: Path, state: State) -> None:
+    """Write the done marker; atomic."""
+    _write(prefix / FOLDER / STATE, state.to_dict())
+
+
+def read_journal(prefix: Path) -> dict[str, Any] | None:
+    """What was under way when a run ended; None when nothing was."""
+    return _read(prefix / FOLDER / JOURNAL)
+
+
+def write_journal(prefix: Path, entry: Mapping[str, Any]) -> None:
+    """Record what begins now: ``operation`` and all that is needed to finish it."""
+    _write(prefix / FOLDER / JOURNAL, {"schema_version": SCHEMA_VERSION, **entry})
+
+
+def clear_journal(prefix: Path) -> None:
+    """What was begun is done."""
+    (prefix / FOLDER / JOURNAL).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False).encode())
+    except OSError as error:
+        raise EnvError(f"{path}: {error.strerror or error}", hint=_hint(error)) from None
+
+
+def remove_tree(prefix: Path) -> None:
+    """Delete an environment. It is renamed first, so that no half of it answers to its name.
+
+    Raises EnvError naming the file that cannot be removed.
+    """
+    if not prefix.exists():
+        return
+    doomed = prefix.with_name(f".{prefix.name}.{os.getpid()}.{time.monotonic_ns()}.removed")
+    try:
+        prefix.rename(doomed)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        name = error.filename or prefix
+        raise EnvError(f"{name}: cannot be removed: {error.strerror or error}") from None
