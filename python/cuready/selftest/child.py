@@ -55,7 +55,7 @@ def run_stage(module: str, job: Job) -> dict[str, Any]:
     except StageFailed as failed:
         status, reason, error = "failed", str(failed), {"kind": failed.kind, **failed.details}
     except CureadyError as failure:
-        status, reason, error = "failed", failure.message, failure.to_dict()
+        status, reason, error = "failed", _in_words(failure), failure.to_dict()
     except MemoryError:
         status, reason = "failed", "the host has no memory left"
     except Exception as failure:
@@ -71,6 +71,12 @@ def run_stage(module: str, job: Job) -> dict[str, Any]:
         "facts": job.facts,
         "ms": (time.perf_counter() - begin) * 1000,
     }
+
+
+def _in_words(error: CureadyError) -> str:
+    """The message with CUDA's own name for the code, where it has one."""
+    name = getattr(error, "name", "")
+    return f"{error.message} ({name})" if name and name not in error.message else error.message
 
 
 if __name__ == "__main__":

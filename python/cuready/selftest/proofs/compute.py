@@ -70,6 +70,7 @@ def fp32(job: Job, stream: rt.Stream) -> None:
     kernel = job.kernel("base", "selftest_fma_f32", "PPfI")
     device_y, device_x = upload(job, y.tobytes(), stream), upload(job, x.tobytes(), stream)
     kernel.launch(COUNT // BLOCK, BLOCK, device_y, device_x, a, COUNT, stream=stream)
+    stream.synchronize()  # the first kernel of all: what it does wrong is said here
     got = array("f", download(device_y, stream))
     compare("fp32", got, [a * p + q for p, q in zip(x, y, strict=True)])
 

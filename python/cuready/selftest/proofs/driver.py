@@ -41,8 +41,8 @@ def prove_driver(job: Job) -> None:
             reason = f"no NVIDIA GPU in this machine: {error.message}"
             raise StageSkipped(reason, unanswered=True) from None
         raise
-    job.fact("driver", {key: report[key] for key in ("library", "found_by", "version")
-                        if key in report} | {"version": str(report["version"])})  # fmt: skip
+    job.fact("driver", {key: str(report[key]) for key in ("library", "found_by", "cuda_version")
+                        if key in report})  # fmt: skip
     devices = report["devices"]
     job.fact("devices", devices)
     if not devices:

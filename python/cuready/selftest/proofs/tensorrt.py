@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from array import array
 from importlib import resources
@@ -23,7 +24,7 @@ def prove_tensorrt(job: Job) -> None:
     library = open_library(job)
     if library is None:
         return
-    fitting = [plan for plan in shipped() if plan["built_by"] == str(library.version)]
+    fitting = [plan for plan in shipped() if plan["built_by"] == release(library)]
     capability = job.compute_capability
     usable = [
         plan for plan in fitting
@@ -51,13 +52,20 @@ def open_library(job: Job) -> rt.Library | None:
 
 
 def shipped() -> list[dict[str, Any]]:
-    """The plans that come with cuready, with what they must compute."""
-    folder = resources.files("cuready.selftest").joinpath("data/plans")
+    """The plans that come with cuready, or those of $CUREADY_SELFTEST_PLANS, and their answers."""
+    given = os.environ.get("CUREADY_SELFTEST_PLANS")
+    own = resources.files("cuready.selftest").joinpath("data/plans")
+    folder = Path(given) if given else own
     plans = json.loads(folder.joinpath("manifest.json").read_text("utf-8"))["plans"]
     for plan in plans:
         plan["plan"] = folder.joinpath(plan["file"])
         plan["answers"] = folder.joinpath(plan["expected"])
     return list(plans)
+
+
+def release(library: rt.Library) -> str:
+    """A plan is bound to major.minor.patch; the build number after them does not matter."""
+    return ".".join(map(str, library.version[:3]))
 
 
 def run_shipped(job: Job, library: rt.Library, plans: list[dict[str, Any]]) -> None:
@@ -150,6 +158,5 @@ def library_only(asked: str | None) -> dict[str, Any]:
         library = rt.load(asked)
     except CureadyError as error:
         return {"problem": error.message}
-    version = str(library.version)
-    fitting = [plan["file"] for plan in shipped() if plan["built_by"] == version]
-    return {"path": library.path, "version": version, "kind": library.kind, "plans": fitting}
+    fitting = [plan["file"] for plan in shipped() if plan["built_by"] == release(library)]
+    return {"path": library.path, "version": str(library.version), "kind": library.kind, "plans": fitting}
