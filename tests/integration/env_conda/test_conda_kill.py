@@ -139,18 +139,54 @@ def test_a_create_that_was_killed_can_be_made_again(
     no_leftovers(tmp_path)
 
 
-def test_ctrl_c_while_linking_leaves_nothing_half_linked(
-    old: Channel, tmp_path: Path, tree: Tree
+@pytest.mark.parametrize("point", ["file-cloned:3", "package-linked", "link-done", "extracted"])
+def test_ctrl_c_leaves_nothing_half_done(
+    old: Channel, tmp_path: Path, tree: Tree, point: str
 ) -> None:
     before = tree(tmp_path / "env")
+    shutil.rmtree(tmp_path / "cache")
     command = [sys.executable, DRIVER, old.url, tmp_path / "cache", tmp_path / "env", "update"]
-    environment = {**os.environ, VARIABLE: "", "CUREADY_ENV_STOP_AT": "package-linked"}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True)
-    assert process.stderr is not None
-    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-    os.killpg(process.pid, signal.SIGINT)
-    os.killpg(process.pid, signal.SIGCONT)
-    said = process.communicate(timeout=60)[1]
-    assert b"KeyboardInterrupt" in said
+    done = subprocess.run(
+        command,
+        env={**os.environ, VARIABLE: f"INT@{point}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        start_new_session=True,
+    )
+    assert "KeyboardInterrupt" in done.stderr and done.returncode != 0
     assert tree(tmp_path / "env") == before
+    assert interrupted(tmp_path / "env") is None
     no_leftovers(tmp_path)
+    assert drive(old, tmp_path, "update") == 0
+
+
+def test_two_creates_at_once_share_one_cache(
+    serve: Callable[..., Channel], tmp_path: Path, tree: Tree
+) -> None:
+    channel = serve()
+    commands = [
+        [sys.executable, DRIVER, channel.url, tmp_path / "cache", tmp_path / name, "create"]
+        for name in ("env-a", "env-b", "env-c")
+    ]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE) for command in commands]
+    for process in running:
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, said.decode()
+    names = [set(tree(tmp_path / name)) for name in ("env-a", "env-b", "env-c")]
+    assert names[0] == names[1] == names[2]
+    fetched = [path for path in channel.requests if path.endswith(".conda")]
+    assert len(fetched) == len(set(fetched)) == 3
+
+
+def test_one_prefix_is_changed_by_one_process_at_a_time(
+    old: Channel, tmp_path: Path, tree: Tree
+) -> None:
+    from cuready.env.conda.transaction import Transaction
+    from cuready.errors import EnvError
+
+    held = Transaction.begin(tmp_path / "env", existed=True, keep=False)
+    with pytest.raises(EnvError, match="another process"):
+        Transaction.begin(tmp_path / "env", existed=True, keep=False)
+    assert interrupted(tmp_path / "env") is None
+    held.roll_back()

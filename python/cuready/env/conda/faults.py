@@ -1,7 +1,8 @@
 """Kill points of the link phase: lets a test end both processes at a named step.
 
 ``CUREADY_ENV_KILL_AT=name`` or ``name:3`` (the third time) sends SIGKILL to cuready, and to
-the engine when the point is passed in there. Unset, a point costs one dictionary look-up.
+the engine when the point is passed in there; ``INT@name`` sends SIGINT to the whole process group,
+as Ctrl-C does. Unset, a point costs one dictionary look-up.
 """
 
 from __future__ import annotations
@@ -52,11 +53,16 @@ def kill_point(name: str, *, engine: bool = False) -> None:
     wanted = os.environ.get(VARIABLE)
     if not wanted:
         return
-    point, _, count = wanted.partition(":")
+    how, _, where = wanted.rpartition("@")
+    point, _, count = where.partition(":")
     if point != name:
         return
     _passed[name] += 1
-    if _passed[name] >= int(count or 1):
-        if engine:
-            os.kill(os.getppid(), signal.SIGKILL)
-        os.kill(os.getpid(), signal.SIGKILL)
+    if _passed[name] < int(count or 1):
+        return
+    if how == "INT":
+        os.kill(0, signal.SIGINT)
+        return
+    if engine:
+        os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
