@@ -92,4 +92,4 @@ def _whole(prefix: Path, entry: dict[str, Any]) -> bool:
     wanted = entry.get("sha256_in_prefix") or entry.get("sha256")
     if not wanted or (entry.get("prefix_placeholder") and not entry.get("sha256_in_prefix")):
         return True
-    return hash_file(file) == wanted
+    return hash_file(file) == str(wanted)

@@ -181,8 +181,9 @@ def plan_environment(
 ) -> EnvPlan:
     """Work out what ``recipe`` means at ``prefix``. Changes nothing but caches.
 
-    ``locks``: install exactly what they say. ``python``: the minor version of an environment that is there already. ``session`` is needed
-    for a recipe with conda packages, ``relink`` names those to link anew. Raises what the rules, the solver and the resolver raise.
+    ``locks``: install exactly what they say. ``python``: the minor version of an environment
+    that is there already. ``session`` is needed for a recipe with conda packages, and ``relink``
+    names those to link anew. Raises what the rules, the solver and the resolver raise.
     """
     name = name or recipe.name
     if target.platform_tag.split("_")[0] != _here() and not recipe.uses_conda:
