@@ -308,6 +308,7 @@ class TorchBuild:
     cxx11_abi: bool | None = None
     path: str = ""
     arch_flags: tuple[str, ...] = ()  # "sm_86", "compute_90": the literal compiled into torch
+    msvc: str | None = None  # "14.39": the Visual C++ toolset that linked it, on Windows
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ __all__ = [
     "EXIT_OK",
     "document",
     "emit_json",
+    "encodable",
     "format_option",
+    "printable",
     "progress",
     "run",
     "warn",
@@ -57,7 +59,26 @@ def document(body: Mapping[str, Any], *, schema_version: int = 1) -> dict[str, A
 
 def emit_json(body: Mapping[str, Any]) -> None:
     """Write one JSON document to stdout."""
-    click.echo(json.dumps(body, indent=2, ensure_ascii=False, sort_keys=False))
+    click.echo(encodable(json.dumps(body, indent=2, ensure_ascii=False, sort_keys=False)))
+
+
+def encodable(document: str) -> str:
+    """A JSON document that stdout can take: what its encoding cannot hold becomes ``\\uXXXX``.
+
+    A path that is no UTF-8 has lone surrogates in its name, which no encoding has.
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        document.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(json.loads(document), indent=2)
+    return document
+
+
+def printable(text: str) -> str:
+    """What stdout's encoding cannot hold, as in a foreign file name, becomes a question mark."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def warn(message: str) -> None:

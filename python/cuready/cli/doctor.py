@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cuready.cli._common import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK, document, emit_json
-from cuready.doctor import catalogue
+from cuready.cli._common import (
+    EXIT_FAILED,
+    EXIT_INCOMPLETE,
+    EXIT_OK,
+    document,
+    emit_json,
+    printable,
+    progress,
+)
+from cuready.doctor import catalogue, plugins
 from cuready.doctor.engine import Diagnosis, diagnose
 from cuready.doctor.finding import CheckStatus, Severity
+from cuready.doctor.registry import all_checks
 from cuready.snapshot import Snapshot
 
 FORMATS = ("text", "json", "sarif", "junit", "github")
-PROGRESS_AFTER_S = 1.0
 
 
 def _ids(
@@ -60,6 +68,8 @@ def _ids(
     "--from", "from_file", metavar="FILE", help="Diagnose a snapshot instead of this machine."
 )
 @click.option("--deep", is_flag=True, help="Also read what takes long: every library, every hash.")
+@click.option("--network", is_flag=True, help="Also try the configured conda and pip sources.")
+@click.option("--no-plugins", is_flag=True, help="Run no plugin, only what cuready brings along.")
 @click.option("-v", "--verbose", is_flag=True, help="Show evidence, every fix, and each check.")
 def doctor(
     output_format: str,
@@ -72,6 +82,8 @@ def doctor(
     root: str | None,
     from_file: str | None,
     deep: bool,
+    network: bool,
+    no_plugins: bool,
     verbose: bool,
 ) -> int:
     """Say what is broken on this machine, why, and which command fixes it.
@@ -80,13 +92,22 @@ def doctor(
     2 wrong usage, 3 nothing could be found out.
     """
     if list_checks:
-        return _list(output_format)
-    if from_file and (python or prefix or root or deep):
+        return _list(output_format, python=python, prefix=prefix, root=root)
+    if from_file and (python or prefix or root or deep or network):
         raise click.UsageError(
-            "--from takes a snapshot as it is: no --python, --prefix, --root or --deep"
+            "--from takes a snapshot as it is: no --python, --prefix, --root, --deep or --network"
         )
-    snapshot = _snapshot(from_file, python=python, prefix=prefix, root=root, deep=deep)
-    diagnosis = diagnose(snapshot, only=only, skip=skip)
+    if network and root:
+        raise click.UsageError("--network tries this machine's sources, --root is another's")
+    where = {"python": python, "prefix": prefix, "root": root, "deep": deep}
+    snapshot = _snapshot(from_file, plugins=not no_plugins, **where)
+    if network:
+        snapshot = _with_sources(snapshot)
+    checks = [*all_checks()]
+    if not no_plugins:
+        snapshot = _with_plugins(snapshot)
+        checks += plugins.checks_of(snapshot)
+    diagnosis = diagnose(snapshot, only=only, skip=skip, checks=checks)
     _print(diagnosis, snapshot, output_format, verbose=verbose)
     if diagnosis.failed(strict=strict):
         return EXIT_FAILED
@@ -101,34 +122,47 @@ def _answered(diagnosis: Diagnosis) -> bool:
     )
 
 
-def _snapshot(from_file: str | None, **where: Any) -> Snapshot:
+def _snapshot(from_file: str | None, *, plugins: bool, **where: Any) -> Snapshot:
     if from_file is not None:
         from cuready.snapshot import load
 
         return load(Path(from_file))
     from cuready.probe import take
+    from cuready.probe.registry import READERS
 
-    return _with_progress("reading the machine …", lambda: take(**where))
+    readers = READERS if plugins else [item for item in READERS if item.name != "plugins"]
+    with progress("reading the machine …"):
+        return take(**where, readers=readers)
 
 
-def _with_progress(text: str, work: Callable[[], Snapshot]) -> Snapshot:
-    """Run ``work``; say ``text`` on a terminal when it takes more than a second."""
-    if not sys.stderr.isatty():
-        return work()
-    timer = threading.Timer(PROGRESS_AFTER_S, click.echo, args=(text,), kwargs={"err": True})
-    timer.daemon = True
-    timer.start()
-    try:
-        return work()
-    finally:
-        timer.cancel()
+def _with_sources(snapshot: Snapshot) -> Snapshot:
+    """Climb to the sources that conda, pip and uv are configured to use."""
+    from cuready.cli import _sources
+    from cuready.doctor.checks.network import REPORTS
+
+    with progress("trying the configured package sources …"):
+        reports = _sources.climb_all(_sources.configured())
+    return dataclasses.replace(snapshot, plugin_facts={**snapshot.plugin_facts, REPORTS: reports})
+
+
+def _with_plugins(snapshot: Snapshot) -> Snapshot:
+    """Let the plugins that bring checks look at the snapshot; also at one from a file."""
+    from cuready.probe import plugins as runner
+
+    with progress("running plugins …"):
+        answers = runner.run_checks(snapshot)
+    if not answers:
+        return snapshot
+    known = [x for x in plugins.outcomes(snapshot) if x["group"] != runner.CHECKS]
+    added = {plugins.OUTCOMES: [*known, *answers]}
+    return dataclasses.replace(snapshot, plugin_facts={**snapshot.plugin_facts, **added})
 
 
 def _print(diagnosis: Diagnosis, snapshot: Snapshot, output_format: str, *, verbose: bool) -> None:
     if output_format != "text":
         from cuready.doctor.render import renderer
 
-        click.echo(_printable(renderer(output_format)(diagnosis)))
+        click.echo(printable(renderer(output_format)(diagnosis)))
         return
     from cuready.doctor.render.text import render
 
@@ -140,13 +174,7 @@ def _print(diagnosis: Diagnosis, snapshot: Snapshot, output_format: str, *, verb
         width=shutil.get_terminal_size((100, 24)).columns,
         unicode=encoding.startswith("utf"),
     )
-    click.echo(_printable("\n".join(lines)))
-
-
-def _printable(text: str) -> str:
-    """What stdout's encoding cannot hold, as in a foreign file name, becomes a question mark."""
-    encoding = sys.stdout.encoding
-    return text.encode(encoding, "replace").decode(encoding)
+    click.echo(printable("\n".join(lines)))
 
 
 def _head(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
@@ -180,15 +208,23 @@ def _flavour(snapshot: Snapshot) -> str:
     return f" ({text})" if text else ""
 
 
-def _list(output_format: str) -> int:
-    """Every check with its title and usual severity."""
+def _installed(where: dict[str, Any]) -> list[dict[str, str]]:
+    """The plugins that a run would use; finding them runs nothing of theirs."""
+    from cuready.probe import plugins as runner
+
+    return [dataclasses.asdict(item) for item in runner.listed(**where)]
+
+
+def _list(output_format: str, **where: Any) -> int:
+    """Every check with its title and usual severity, then the plugins."""
+    found = _installed(where)
     entries = catalogue.entries().values()
     if output_format == "json":
         checks = [
             {"id": item.id, "severity": item.severity.value, "title": item.title}
             for item in entries
         ]
-        emit_json(document({"checks": checks}))
+        emit_json(document({"checks": checks, "plugins": found}))
         return EXIT_OK
     if output_format != "text":
         raise click.UsageError("--list prints text or json")
@@ -196,4 +232,7 @@ def _list(output_format: str) -> int:
     for item in entries:
         severity = click.style(f"{item.severity.value:8}", fg=colours[item.severity])
         click.echo(f"{item.id:6} {severity} {item.title}")
+    for plugin in found:
+        where_from = f"{plugin['value']}, from {plugin['distribution']}"
+        click.echo(f"{plugin['group']}: {plugin['name']} ({where_from})")
     return EXIT_OK

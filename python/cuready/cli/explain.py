@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ from cuready.errors import InputError
 if TYPE_CHECKING:
     from cuready.doctor.engine import Diagnosis
     from cuready.doctor.explain import Explanation
+
+# What pip prints for every way in which an index can fail to list a project.
+_FROM_VERSIONS = re.compile(r"from versions: none|Retrying \(Retry\(")
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -35,14 +39,14 @@ def explain(words: tuple[str, ...], here: bool, source: Path | None, output_form
         answers: tuple[Explanation, ...] = (explain_id(text.upper(), diagnosis),)
     else:
         answers = explain_text(text, diagnosis)
-    ladders = _ask_addresses(answers) if here else {}
+    ladders = _ask_addresses(text, answers) if here else {}
     if output_format == "json":
         body = {"explanations": [item.to_dict() for item in answers], "addresses": ladders}
         _common.emit_json(_common.document(body))
     elif answers:
         click.echo("\n\n".join(_render(item, asked=diagnosis is not None) for item in answers))
         for url, ladder in ladders.items():
-            click.echo(f"\n{url}\n  {ladder['summary']}")
+            click.echo(f"\n{url}\n  {_verdict(ladder)}")
     else:
         click.echo("No known cause matches this text.")
         _suggest(text)
@@ -76,14 +80,32 @@ def _diagnosis(here: bool, source: Path | None) -> Diagnosis | None:
     return diagnose(take())
 
 
-def _ask_addresses(answers: tuple[Explanation, ...]) -> dict[str, dict[str, Any]]:
-    """Climb the probe ladder for each address that the messages themselves name."""
-    urls = {item.details["url"] for item in answers if "url" in item.details}
-    if not urls:
-        return {}
-    from cuready.mirrors.net.ladder import diagnose as climb
+# Answers about sources; pip's message names no address, so the configured one is asked.
+_ABOUT_SOURCES = frozenset({"NET01", "NET02"})
 
-    return {url: climb(url).to_dict() for url in sorted(urls)}
+
+def _ask_addresses(text: str, answers: tuple[Explanation, ...]) -> dict[str, dict[str, Any]]:
+    """Climb to the addresses that the messages name, or to the sources of the tool that spoke."""
+    named = {item.details["url"] for item in answers if "url" in item.details}
+    if named:
+        from cuready.mirrors.net.ladder import diagnose as climb
+
+        return {url: climb(url).to_dict() for url in sorted(named)}
+    if not _ABOUT_SOURCES & {item.id for item in answers} and not _FROM_VERSIONS.search(text):
+        return {}
+    from cuready.cli import _sources
+
+    tool = "conda" if "conda" in text.lower() else "pip"
+    wanted = [item for item in _sources.configured() if item.tool == tool]
+    return {report["url"]: report for report in _sources.climb_all(wanted)}
+
+
+def _verdict(ladder: dict[str, Any]) -> str:
+    """One line: what the climb found, and what to do."""
+    if ladder["ok"]:
+        return "answers as it should"
+    hint = f"; {ladder['hint']}" if ladder["hint"] else ""
+    return f"{ladder['title']}: {ladder['detail']}{hint}"
 
 
 def _render(item: Explanation, *, asked: bool) -> str:

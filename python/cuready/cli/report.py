@@ -49,7 +49,7 @@ def report(
     if output_format == "json":
         _common.emit_json(bundle)
     elif output is None:
-        click.echo(redactor.text(_markdown(snapshot, diagnosis)), nl=False)
+        click.echo(_common.printable(redactor.text(_markdown(snapshot, diagnosis))), nl=False)
     return _common.EXIT_OK
 
 
@@ -75,7 +75,7 @@ def _write(path: Path, bundle: dict[str, Any]) -> None:
     from cuready._util import write_atomically
 
     try:
-        write_atomically(path, (json.dumps(bundle, indent=1, ensure_ascii=False) + "\n").encode())
+        write_atomically(path, (json.dumps(bundle, indent=1) + "\n").encode())
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
 

@@ -15,7 +15,18 @@ from typing import Any
 from cuready._util import tomllib
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
 
-__all__ = ["GROUPS", "IDS", "Entry", "entries", "entry", "finding", "group_of", "order", "suggest"]
+__all__ = [
+    "GROUPS",
+    "IDS",
+    "QUIET_GROUPS",
+    "Entry",
+    "entries",
+    "entry",
+    "finding",
+    "group_of",
+    "order",
+    "suggest",
+]
 
 # group → (title of the line in the report, number of ids)
 GROUPS: dict[str, tuple[str, int]] = {
@@ -28,7 +39,14 @@ GROUPS: dict[str, tuple[str, int]] = {
     "LIB": ("Shared libraries and GPU code", 16),
     "BLD": ("Build toolchain", 5),
     "TRT": ("TensorRT", 5),
+    "WIN": ("Windows", 3),
+    "MAC": ("macOS", 1),
+    "NET": ("Package sources", 2),
+    "PLG": ("Plugins", 2),
 }
+
+# Groups that have a line in the report only where they have something to say.
+QUIET_GROUPS = frozenset({"WIN", "MAC", "NET", "PLG"})
 
 IDS: tuple[str, ...] = tuple(
     f"{group}{number:02d}" for group, (_, count) in GROUPS.items() for number in range(1, count + 1)

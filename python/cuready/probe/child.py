@@ -72,4 +72,27 @@ def _reader(argument: Any) -> Any:
     return {"ended": "ok", "keys": list(facts), "snapshot": snapshot.to_dict()}
 
 
-_JOBS = {"nvml": _nvml, "cuda": _cuda, "reader": _reader}
+def _plugin(argument: Any) -> Any:
+    """Call a plugin's function with the Snapshot; JSON types, and findings as their JSON form."""
+    import importlib
+
+    from cuready.snapshot import Snapshot
+
+    try:
+        module, _, attribute = argument["value"].partition(":")
+        function: Any = importlib.import_module(module)
+        for part in filter(None, attribute.split(".")):
+            function = getattr(function, part)
+    except Exception as error:
+        return {"status": "cannot-load", "text": f"{type(error).__name__}: {error}"}
+    try:
+        found = function(Snapshot.from_dict(argument["snapshot"] | {"schema_version": 1}))
+        if not isinstance(found, dict):
+            found = [item.to_dict() if hasattr(item, "to_dict") else item for item in found]
+        json.dumps(found)
+    except Exception as error:
+        return {"status": "failed", "text": f"{type(error).__name__}: {error}"}
+    return {"status": "passed", "answer": found}
+
+
+_JOBS = {"nvml": _nvml, "cuda": _cuda, "plugin": _plugin, "reader": _reader}

@@ -17,7 +17,7 @@ from cuready._util import one_line
 if TYPE_CHECKING:
     import subprocess
 
-__all__ = ["Answer", "call", "kill_all"]
+__all__ = ["Answer", "Ended", "call", "kill_all", "run"]
 
 # Isolated: neither PYTHON* variables nor the working folder decide what the child imports.
 _START = (
@@ -40,13 +40,36 @@ class Answer:
     document: Any = None
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended, and all that it wrote until then, also when its time was up."""
+
+    code: int | None = None
+    output: bytes = b""
+    errors: bytes = b""
+    reason: str = ""
+    timed_out: bool = False
+
+
 def call(
     job: str, argument: Any, *, limit_s: float, env: Mapping[str, str] | None = None
 ) -> Answer:
     """Run ``job`` of :mod:`cuready.probe.child` in a process of its own, at most ``limit_s``."""
+    command = [sys.executable, "-I", "-c", _START, json.dumps(_import_path()), job]
+    ended = run(command, json.dumps(argument).encode(), limit_s=limit_s, env=env)
+    if ended.timed_out:
+        return Answer("timeout", ended.reason)
+    if ended.code is None:
+        return Answer("failed", ended.reason)
+    return _answer(ended.code, ended.output, ended.errors)
+
+
+def run(
+    command: list[str], data: bytes, *, limit_s: float, env: Mapping[str, str] | None = None
+) -> Ended:
+    """Run ``command`` with ``data`` on stdin, and end it with all that it started."""
     import subprocess  # not at the top: most machines need no child, and it costs a start
 
-    command = [sys.executable, "-I", "-c", _START, json.dumps(_import_path()), job]
     try:
         child = subprocess.Popen(
             command,
@@ -57,16 +80,17 @@ def call(
             start_new_session=os.name == "posix",  # its own group: killed with all that it starts
         )
     except OSError as error:
-        return Answer("failed", f"cannot start a child process: {error}")
+        return Ended(reason=f"cannot start a child process: {error}")
     with _lock:
         _live.add(child)
     try:
-        out, err = child.communicate(json.dumps(argument).encode(), timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        return Answer("timeout", f"no answer within {limit_s:.1f} s")
+        out, err = child.communicate(data, timeout=limit_s)
+    except subprocess.TimeoutExpired as late:
+        reason = f"no answer within {limit_s:.1f} s"
+        return Ended(output=late.stdout or b"", reason=reason, timed_out=True)
     finally:
         _kill(child)
-    return _answer(child.returncode, out, err)
+    return Ended(child.returncode, out, err)
 
 
 def _import_path() -> list[str]:

@@ -11,11 +11,12 @@ import os
 import posixpath
 import struct
 from collections.abc import Iterable
+from mmap import mmap
 
 from cuready.probe.context import Context, Facts, Skip
 from cuready.snapshot import LibraryFile, Resolution
 
-__all__ = ["PeError", "delayed", "imports", "read"]
+__all__ = ["PeError", "delayed", "image", "imports", "read"]
 
 READ_LIMIT = 64 * 1024 * 1024
 _MAX_SECTIONS, _MAX_IMPORTS = 96, 2000
@@ -34,7 +35,7 @@ class PeError(ValueError):
 class _Image:
     """A PE image: its sections and its data directories."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | mmap) -> None:
         self.data = data
         if data[:2] != b"MZ":
             raise PeError("not a Windows program")
@@ -44,7 +45,8 @@ class _Image:
         _, count, _, _, _, optional, _ = self.unpack("<HHIIIHH", start + 4)
         if count > _MAX_SECTIONS:
             raise PeError("more sections than Windows loads")
-        (magic,) = self.unpack("<H", start + 24)
+        magic, major, minor = self.unpack("<HBB", start + 24)
+        self.linker = f"{major}.{minor}"
         if magic not in (_PE32, _PE32_PLUS):
             raise PeError("an optional header of an unknown kind")
         directories = start + 24 + (112 if magic == _PE32_PLUS else 96)
@@ -69,6 +71,15 @@ class _Image:
             if start <= address < start + max(virtual_size, raw_size):
                 return raw + address - start
         raise PeError(f"address {address:#x} is in no section")
+
+    def directory(self, index: int) -> tuple[int, int]:
+        """(file offset, size) of a data directory. Raises :class:`PeError` without one."""
+        if index >= self.directory_count:
+            raise PeError("a data directory that is not there")
+        address, size = self.unpack("<II", self.directories + 8 * index)
+        if not address or not size:
+            raise PeError("a data directory that is empty")
+        return self.offset(address), size
 
     def text(self, address: int) -> str:
         """The NUL-terminated name at an address."""
@@ -95,6 +106,11 @@ class _Image:
             found.append(self.text(name))
             place += row_size
         raise PeError("an import table without an end")
+
+
+def image(data: bytes | mmap) -> _Image:
+    """The headers of a PE file. Raises :class:`PeError`."""
+    return _Image(data)
 
 
 def imports(data: bytes) -> list[str]:
@@ -135,6 +151,7 @@ def _folders(context: Context, torch: str) -> list[str]:
     prefix = context.so_far.python.prefix or ""
     base = context.so_far.python.base_prefix or prefix
     windows = context.env.get("SystemRoot", "C:/Windows").replace("\\", "/")
+    windows = "/Windows" if context.rooted else windows
     named = [f"{torch}/lib", f"{prefix}/Library/bin", f"{base}/Library/bin", base, prefix]
     system = [f"{windows}/System32", windows]
     path = context.env.get("PATH", "").replace("\\", "/").split(";")

@@ -9,11 +9,7 @@ Format: https://packaging.python.org/en/latest/specifications/recording-installe
 
 from __future__ import annotations
 
-import base64
-import csv
 import dataclasses
-import hashlib
-import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -61,6 +57,9 @@ def parse_payload(data: bytes) -> list[Entry]:
 
 def _quoted(data: bytes) -> Iterator[tuple[str, str, bytes]]:
     """Lines whose path holds a comma or a quote."""
+    import csv
+    import io
+
     try:
         for row in csv.reader(io.StringIO(data.decode("utf-8", "replace"))):
             if len(row) == 3 and re.search(r"\.(?:so|pyd|dll)(?:\.[0-9.]+)?$", row[0]):
@@ -147,6 +146,9 @@ def _who(
 
 def _has(context: Context, path: str, digest: str) -> bool:
     """Whether the file has ``sha256=<urlsafe base64 without padding>``; unknown algorithms pass."""
+    import base64  # hashlib brings OpenSSL along, and a default run seldom hashes
+    import hashlib
+
     algorithm, _, wanted = digest.partition("=")
     if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
         return True

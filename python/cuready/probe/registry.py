@@ -81,10 +81,14 @@ READERS: tuple[Reader, ...] = (
         after=("distributions", "modules", "records", "torch"),
     ),
     Reader("dlls", "pe:read", limit_s=5.0, after=("host", "modules")),
+    Reader("windows", "windows:read", after=("host", "modules", "torch")),
+    Reader("macos", "macos:read", after=("host",)),
     Reader("gpu-code", "gpu_code:read", limit_s=5.0, after=("distributions", "modules", "torch")),
     Reader("kernelspecs", "project:read_kernelspecs", after=("python",)),
     Reader("installers", "installers:read_available", after=("python",)),
     Reader("config", "installers:read_config", after=("python",)),
+    # packages that extend the diagnosis
+    Reader("plugins", "plugins:read", limit_s=7.0, after=("python",)),
     # the working folder
     Reader("pins", "project:read_pins"),
     Reader("plans", "project:read_plans"),

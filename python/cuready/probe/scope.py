@@ -38,7 +38,7 @@ def make_context(
         env=dict(os.environ if env is None and root is None else env or {}),
         cwd=cwd or (_cwd() if root is None else "/"),
         home=os.path.expanduser("~") if root is None else "/root",
-        system="Linux" if root is not None else platform.system(),
+        system=_system_of(root) if root is not None else platform.system(),
         prefix=prefix,
         deep=deep,
         native=root is None,
@@ -82,6 +82,15 @@ def _real_root(root: str | None) -> str:
         raise InputError(f"{root}: {what}", hint="--root takes the folder that stands for /")
     # Not realpath: /proc/<pid>/root is a link that reads "/" and leads into the container.
     return os.path.abspath(root)
+
+
+def _system_of(root: str) -> str:
+    """The operating system whose files lie below ``root``: a mounted disk need not be Linux's."""
+    if os.path.isdir(os.path.join(root, "Windows", "System32")):
+        return "Windows"
+    if os.path.isdir(os.path.join(root, "System", "Library", "CoreServices")):
+        return "Darwin"
+    return "Linux"
 
 
 def _cwd() -> str:

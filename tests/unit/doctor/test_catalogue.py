@@ -10,8 +10,10 @@ from cuready.doctor import catalogue
 from cuready.doctor.registry import all_checks
 
 
-def test_catalogue_has_the_76_ids() -> None:
-    assert len(catalogue.IDS) == 76
+def test_catalogue_has_the_76_ids_and_those_of_other_systems_sources_and_plugins() -> None:
+    groups = ["DRV", "CTR", "WSL", "VIS", "MIG", "PY", "LIB", "BLD", "TRT"]
+    assert sum(catalogue.GROUPS[group][1] for group in groups) == 76
+    assert set(catalogue.GROUPS) - set(groups) == catalogue.QUIET_GROUPS
     assert list(catalogue.entries()) == list(catalogue.IDS)
 
 

@@ -6,10 +6,8 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from cuready._util import tomllib
@@ -19,6 +17,9 @@ from cuready.doctor.finding import Evidence, Finding, Fix
 from cuready.doctor.installers import for_package
 from cuready.doctor.registry import Outcome, Skipped, check
 from cuready.snapshot import Distribution, Snapshot
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 _GLIBC_TAG = re.compile(r"manylinux_(\d+)_(\d+)_(\w+)$")
 _OLD_TAGS = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
@@ -36,6 +37,8 @@ def _known_faults() -> list[dict[str, Any]]:
 
 def _matching(snapshot: Snapshot, rules: Mapping[str, str]) -> list[Distribution]:
     """The distribution for each rule, or nothing when one rule does not hold."""
+    from packaging.specifiers import SpecifierSet
+
     found = []
     for names, wanted in rules.items():
         item = next(
@@ -114,6 +117,8 @@ def jax_wants_newer_cudnn(snapshot: Snapshot) -> Outcome:
 
 
 def _requirements(item: Distribution) -> list[Requirement]:
+    from packaging.requirements import InvalidRequirement, Requirement
+
     found = []
     for text in item.requires:
         try:

@@ -43,6 +43,9 @@ def render(
     for result in diagnosis.checks:
         groups.setdefault(catalogue.group_of(result.id), []).append(result)
     for group, results in groups.items():
+        silent = all(item.status is CheckStatus.SKIPPED for item in results)
+        if silent and group in catalogue.QUIET_GROUPS and not verbose:
+            continue
         findings = [item for item in diagnosis.findings if catalogue.group_of(item.id) == group]
         yield from _group(group, results, findings, verbose=verbose, width=width, unicode=unicode)
     yield ""
