@@ -47,6 +47,7 @@ class Package:
     entry_points: tuple[str, ...] = ()
     tar_bz2: bool = False
     track_features: str = ""
+    timestamp: int = 1_700_000_000_000  # milliseconds
 
     def __post_init__(self) -> None:
         self.subdir = self.subdir or ("noarch" if self.noarch else "linux-64")
@@ -66,7 +67,7 @@ class Package:
             "constrains": list(self.constrains),
             "subdir": self.subdir,
             "license": "MIT",
-            "timestamp": 1_700_000_000_000,
+            "timestamp": self.timestamp,
         }
         if self.noarch:
             document["noarch"] = self.noarch
