@@ -20,7 +20,7 @@ from cuready.cli._common import (
     printable,
     progress,
 )
-from cuready.doctor import catalogue, plugins
+from cuready.doctor import catalogue, managed, plugins
 from cuready.doctor.engine import Diagnosis, diagnose
 from cuready.doctor.finding import CheckStatus, Severity
 from cuready.doctor.registry import all_checks
@@ -34,8 +34,9 @@ def _ids(
 ) -> tuple[str, ...]:
     """Ids or groups, in any case, also comma-separated. Raises BadParameter with a suggestion."""
     words = [word.strip().upper() for value in values for word in value.split(",") if word.strip()]
+    known = {*catalogue.IDS, *catalogue.GROUPS, *managed.IDS, managed.GROUP}
     for word in words:
-        if word not in catalogue.IDS and word not in catalogue.GROUPS:
+        if word not in known:
             close = catalogue.suggest(word)
             hint = f"did you mean {close}? " if close else ""
             raise click.BadParameter(
@@ -103,7 +104,7 @@ def doctor(
     snapshot = _snapshot(from_file, plugins=not no_plugins, **where)
     if network:
         snapshot = _with_sources(snapshot)
-    checks = [*all_checks()]
+    checks = [*all_checks(), *managed.checks_for(snapshot)]
     if not no_plugins:
         snapshot = _with_plugins(snapshot)
         checks += plugins.checks_of(snapshot)

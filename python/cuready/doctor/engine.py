@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cuready._util import one_line
 from cuready.doctor import catalogue
 from cuready.doctor.finding import CheckResult, CheckStatus, Confidence, Finding, Severity
+from cuready.doctor.managed import checks_for
 from cuready.doctor.merge import merge
 from cuready.doctor.registry import Check, Skipped, Unknown, all_checks
 from cuready.snapshot import Snapshot
@@ -67,7 +68,7 @@ def diagnose(
     started = time.perf_counter()
     found: list[Finding] = []
     results: list[CheckResult] = []
-    for item in all_checks() if checks is None else checks:
+    for item in (*all_checks(), *checks_for(snapshot)) if checks is None else checks:
         result, findings = _run_one(item, snapshot)
         results.append(result)
         found.extend(findings)

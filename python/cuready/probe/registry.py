@@ -72,6 +72,7 @@ READERS: tuple[Reader, ...] = (
     Reader("modules", "modules:read", after=("python",)),
     Reader("torch", "torch_build:read", limit_s=5.0, after=("modules",)),
     Reader("conda", "conda_env:read", limit_s=5.0, after=("python",)),
+    Reader("managed", "managed:read"),
     # what the loader and the GPU will make of it
     Reader("records", "records:read", limit_s=5.0, after=("distributions",)),
     Reader(
