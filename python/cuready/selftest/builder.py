@@ -18,12 +18,13 @@ from typing import Any
 
 from cuready.runtime import Version
 
-__all__ = ["Builder", "Outcome", "installed", "readable", "run_child"]
+__all__ = ["Builder", "Outcome", "find", "installed", "readable", "run_child"]
 
-# Python package → distributions that it may come from, by the wheels on PyPI.
+# Product → packages that have its builder, the usual one first. The second are what the first
+# import: they are all that is there where only NVIDIA's *-bindings wheels were installed.
 PACKAGES = {
-    "tensorrt": "TensorRT",
-    "tensorrt_rtx": "TensorRT for RTX",
+    "TensorRT": ("tensorrt", "tensorrt_bindings"),
+    "TensorRT for RTX": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
 }
 Progress = Callable[[Mapping[str, Any]], None]
 
@@ -53,10 +54,10 @@ class Outcome:
 def find(product: str | None = None) -> list[Builder]:
     """The builders of this environment, by their files alone; nothing is imported."""
     found = []
-    for module, name in PACKAGES.items():
-        if product not in (None, module) or importlib.util.find_spec(module) is None:
-            continue
-        found.append(Builder(module, name, _version(module)))
+    for name, modules in PACKAGES.items():
+        present = [module for module in modules if importlib.util.find_spec(module) is not None]
+        if present and product in (None, name):
+            found.append(Builder(present[0], name, _version(present[0])))
     return found
 
 
@@ -72,7 +73,7 @@ def _version(module: str) -> str:
 def installed(version: Version) -> Builder | None:
     """The builder whose release is that of a library; None when there is none."""
     wanted = f"{version.major}.{version.minor}.{version.patch}"
-    for builder in find("tensorrt"):
+    for builder in find("TensorRT"):
         if ".".join(builder.version.split(".")[:3]) == wanted:
             return builder
     return None
@@ -146,7 +147,8 @@ def _follow(lines: Any, on_progress: Progress | None) -> Outcome:
 # What the builder says → what it means and what to do. The patterns are TensorRT's and the ONNX
 # parser's own words; `{0}` is what the pattern's group found.
 MEANINGS: tuple[tuple[str, str, str], ...] = (
-    (r"No importer registered for op: (\w+)|getPluginCreator could not find plugin:? (\w+)",
+    (r"\[(\w+) -> [^\]]*\](?s:.*)(?:Plugin not found|No importer registered)"
+     r"|No importer registered for op: (\w+)|getPluginCreator could not find plugin:? (\w+)",
      "this TensorRT has no operator {0}, and no plugin of that name is loaded",
      "load the library that has it with --plugin, or replace the operator before the export"),
     (r"Network has dynamic or shape inputs, but no optimization profile",
@@ -169,17 +171,23 @@ MEANINGS: tuple[tuple[str, str, str], ...] = (
     (r"Failed to open file: (\S+)|Failed to parse external weights|[Ww]eights .*not found: (\S+)",
      "the model's weights lie in another file that cannot be opened ({0})",
      "put the external data file beside the model, under the name that the model gives"),
-    (r"Could not parse ONNX|Failed to parse ONNX model|protobuf",
+    (r"Unable to load library: (libnvinfer_lean\S+?):",
+     "a version-compatible plan holds TensorRT's lean runtime, and {0} is not installed",
+     "install the lean runtime of this TensorRT, or leave --version-compatible out"),
+    (r"MODEL_DESERIALIZE_FAILED|Could not parse ONNX|Failed to parse (?:the )?ONNX model|protobuf",
      "the file is no ONNX model, or a damaged one", "export the model again"),
+    (r"While parsing node number \d+ \[(\w+)",
+     "the ONNX parser of this TensorRT stops at an operator {0}",
+     "the builder's own words say why; another opset or a simplified model often helps"),
 )  # fmt: skip
 
 
 def readable(reason: str, errors: list[str]) -> tuple[str, str]:
     """The first of the builder's errors that we know, in plain words, and what to do about it."""
-    for text in (*errors, reason):
-        for pattern, meaning, hint in MEANINGS:
-            match = re.search(pattern, text)
-            if match is not None:
-                name = next((group for group in match.groups() if group), "")
-                return meaning.format(name).replace(" ()", ""), hint
+    text = "\n".join((*errors, reason))
+    for pattern, meaning, hint in MEANINGS:
+        match = re.search(pattern, text)
+        if match is not None:
+            name = next((group for group in match.groups() if group), "")
+            return meaning.format(name).replace(" ()", ""), hint
     return reason, ""

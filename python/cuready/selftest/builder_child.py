@@ -27,7 +27,7 @@ class Build:
         self.request = request
         self.answers = answers
         self.trt: Any = importlib.import_module(str(request["module"]))
-        self.is_rtx = request["module"] == "tensorrt_rtx"
+        self.is_rtx = str(request["module"]).startswith("tensorrt_rtx")
         self.release = str(self.trt.__version__)
         self.logger = self._make_logger()
 

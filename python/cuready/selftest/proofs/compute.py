@@ -33,8 +33,10 @@ def prove_compute(job: Job) -> None:
     job.fact("checked", checked)
     major, minor = job.compute_capability
     missing = [name for name in ("fp16", "tensor cores") if name not in checked]
-    job.reason = ", ".join(checked) + " right" + (
-        f"; compute capability {major}.{minor} has no {', '.join(missing)}" if missing else ""
+    job.reason = (
+        ", ".join(checked)
+        + " right"
+        + (f"; compute capability {major}.{minor} has no {', '.join(missing)}" if missing else "")
     )
 
 

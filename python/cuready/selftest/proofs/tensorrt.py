@@ -159,4 +159,9 @@ def library_only(asked: str | None) -> dict[str, Any]:
     except CureadyError as error:
         return {"problem": error.message}
     fitting = [plan["file"] for plan in shipped() if plan["built_by"] == release(library)]
-    return {"path": library.path, "version": str(library.version), "kind": library.kind, "plans": fitting}
+    return {
+        "path": library.path,
+        "version": str(library.version),
+        "kind": library.kind,
+        "plans": fitting,
+    }

@@ -47,7 +47,7 @@ def plot(title: str, lines: Sequence[Series]) -> str:
         for i, line in enumerate(lines)
     )
     return (
-        f'<figure><figcaption>{escape(title)}</figcaption>{"".join(parts)}'
+        f"<figure><figcaption>{escape(title)}</figcaption>{''.join(parts)}"
         f'<ul class="legend">{legend}</ul></figure>'
     )
 
