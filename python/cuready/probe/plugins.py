@@ -213,7 +213,8 @@ def attempt(value):
         warnings.simplefilter("always")
         try:
             result = function(verbose=True)
-            said["status"], said["text"] = "passed", result[:2000] if isinstance(result, str) else ""
+            said["status"] = "passed"
+            said["text"] = result[:2000] if isinstance(result, str) else ""
         except BaseException as error:
             said["status"], said["text"] = "failed", words(error)
     ours = [w for w in caught if not issubclass(w.category, (DeprecationWarning, ImportWarning))]

@@ -102,7 +102,7 @@ def no_gpu_build_for_windows(snapshot: Snapshot) -> Outcome:
         catalogue.finding(
             "WIN03",
             subject=", ".join(names),
-            cause=f"{', '.join(names)} runs on the CPU on native Windows, and on this GPU in WSL 2.",
+            cause=f"On native Windows {', '.join(names)} runs on the CPU, in WSL 2 on this GPU.",
             evidence=evidence,
             fix=(Fix(("wsl --install",), "then install it inside, without a Linux driver"),),
         )
@@ -113,6 +113,8 @@ def no_gpu_build_for_windows(snapshot: Snapshot) -> Outcome:
 def no_cuda_on_macos(snapshot: Snapshot) -> Outcome:
     """Every Mac: nothing is broken, and nothing can be installed."""
     platform = snapshot.platform
+    if platform.system != "Darwin":
+        return Skipped("the operating system is not known")
     name = platform.distro_name or "macOS"
     return [
         catalogue.finding(

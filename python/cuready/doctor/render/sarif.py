@@ -98,7 +98,11 @@ def _location(item: Finding) -> dict[str, Any]:
     for evidence in item.evidence:
         path = evidence.source.replace("\\", "/")
         if path.startswith("/") or re.match(r"^[A-Za-z]:/", path):
-            uri = "file://" + ("" if path.startswith("/") else "/") + quote(path, safe="/:")
+            uri = (
+                "file://"
+                + ("" if path.startswith("/") else "/")
+                + quote(path.encode("utf-8", "surrogateescape"), safe="/:")
+            )
             return {"physicalLocation": {"artifactLocation": {"uri": uri}}}
     name = item.evidence[0].source if item.evidence else item.subject or item.id
     return {"logicalLocations": [{"fullyQualifiedName": name}]}
