@@ -26,7 +26,10 @@ def _tar(files: dict[str, bytes]) -> bytes:
     with tarfile.open(fileobj=out, mode="w") as archive:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
-            info.size, info.mode = len(data), 0o755 if name.startswith(("bin/", "python-scripts/")) else 0o644
+            info.size, info.mode = (
+                len(data),
+                0o755 if name.startswith(("bin/", "python-scripts/")) else 0o644,
+            )
             archive.addfile(info, io.BytesIO(data))
     return out.getvalue()
 

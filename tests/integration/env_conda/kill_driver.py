@@ -1,6 +1,6 @@
 """One `env` command in a process of its own, so that a test can kill it at a named point.
 
-    python kill_driver.py MIRROR CACHE PREFIX create|update|recover [keep] [inside]
+python kill_driver.py MIRROR CACHE PREFIX create|update|recover [keep] [inside]
 """
 
 from __future__ import annotations

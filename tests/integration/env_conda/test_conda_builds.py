@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from env_support import QUICK, Serves
@@ -100,7 +99,9 @@ def test_each_machine_that_cannot_work_is_told_why(
 
 
 @pytest.mark.parametrize("cuda", [None, "11.4", "12.2", "13.0"])
-def test_a_cpu_recipe_gets_the_cpu_build_everywhere(session: CondaSession, cuda: str | None) -> None:
+def test_a_cpu_recipe_gets_the_cpu_build_everywhere(
+    session: CondaSession, cuda: str | None
+) -> None:
     assert build_of(session, recipe("pytorch-cpu"), machine(cuda, "8.6", "2.35")) == "cpu"
 
 

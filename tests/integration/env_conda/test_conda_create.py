@@ -51,7 +51,9 @@ def test_an_environment_is_made_and_its_programs_run(
     session = open_session(channel.url)
     plan = make_plan(solved(session), tmp_path / "env", session=session)
     assert {record.name for record in plan.to_fetch} == {"python", "tool", "pure"}
-    assert plan.bytes_to_fetch == sum(len(channel.files[f"{r.subdir}/{r.file_name}"]) for r in plan.to_fetch)
+    assert plan.bytes_to_fetch == sum(
+        len(channel.files[f"{r.subdir}/{r.file_name}"]) for r in plan.to_fetch
+    )
     fetch_plan(plan, session=session)
     apply_plan(plan, session=session)
     assert run(tmp_path / "env/bin/tool") == "tool 1.0"
@@ -89,7 +91,6 @@ def test_conda_meta_has_canonical_addresses_and_can_be_read_by_all(
     assert meta["url"] == f"{CHANNEL}/linux-64/tool-1.0-0.conda"
     assert Path(meta["extracted_package_dir"]).is_dir()
     assert (tmp_path / "env/conda-meta/history").exists()  # conda takes no folder for one without
-    assert not any(session.view_dir.iterdir())
 
 
 def test_bad_mirrors_before_a_good_one_change_nothing(
@@ -136,7 +137,9 @@ def test_when_every_mirror_lies_the_error_names_each(
     assert not (tmp_path / "env").exists()
 
 
-def test_an_index_is_kept_and_used_offline(serve: Serve, open_session: Open, farm: MirrorFarm) -> None:
+def test_an_index_is_kept_and_used_offline(
+    serve: Serve, open_session: Open, farm: MirrorFarm
+) -> None:
     channel = serve()
     first = solved(open_session(channel.url))
     asked = len(channel.requests)
@@ -153,7 +156,9 @@ def test_offline_with_an_empty_cache_says_so(open_session: Open, farm: MirrorFar
         solved(open_session(farm.dead().base, offline=True))
 
 
-def test_a_channel_without_this_platform_is_an_empty_one(serve: Serve, open_session: Open, farm: MirrorFarm) -> None:
+def test_a_channel_without_this_platform_is_an_empty_one(
+    serve: Serve, open_session: Open, farm: MirrorFarm
+) -> None:
     files = {n: d for n, d in serve(pure()).files.items() if not n.startswith("linux-64")}
     session = open_session(farm.add(Serves(files)).base)
     with pytest.raises(SolveError) as caught:
@@ -165,7 +170,9 @@ def test_a_channel_without_this_platform_is_an_empty_one(serve: Serve, open_sess
     assert "is there a channel called made-up" in unknown.value.hint
 
 
-def test_a_plain_index_will_do_where_there_is_no_compressed_one(serve: Serve, open_session: Open) -> None:
+def test_a_plain_index_will_do_where_there_is_no_compressed_one(
+    serve: Serve, open_session: Open
+) -> None:
     session = open_session(serve(zst=False).url)
     assert len(solved(session).records) == 3
 
@@ -184,19 +191,19 @@ def test_a_lock_gives_the_same_files_again_offline(
     assert "127.0.0.1" not in text and CHANNEL in text and text.startswith("version: 7")
 
     offline = open_session(farm.dead().base, offline=True)
-    locked = read_lock(tmp_path / "env.lock", "linux-64", session=offline)
+    specs = solution.request.specs
+    locked = read_lock(tmp_path / "env.lock", "linux-64", session=offline, specs=specs)
     assert [r.sha256 for r in locked.records] == [r.sha256 for r in solution.records]
     plan = make_plan(locked, tmp_path / "env", session=offline)
     fetch_plan(plan, session=offline)
     apply_plan(plan, session=offline)
     again = tree(tmp_path / "env")
-    assert {n: d for n, d in again.items() if "conda-meta" not in n} == {
-        n: d for n, d in made.items() if "conda-meta" not in n
-    }
-    assert set(again) == set(made)
+    assert again == made
 
 
-def test_the_lock_opens_in_rattlers_own_parser(serve: Serve, open_session: Open, tmp_path: Path) -> None:
+def test_the_lock_opens_in_rattlers_own_parser(
+    serve: Serve, open_session: Open, tmp_path: Path
+) -> None:
     session = open_session(serve().url)
     write_lock(solved(session), tmp_path / "env.lock", session=session)
     code = (
@@ -212,7 +219,9 @@ def test_the_lock_opens_in_rattlers_own_parser(serve: Serve, open_session: Open,
     assert all(line.split()[1].startswith(CHANNEL) for line in lines)
 
 
-def test_a_lock_for_another_machine_is_refused(serve: Serve, open_session: Open, tmp_path: Path) -> None:
+def test_a_lock_for_another_machine_is_refused(
+    serve: Serve, open_session: Open, tmp_path: Path
+) -> None:
     session = open_session(serve(Package("gpu", depends=("__cuda >=12",))).url)
     solution = solved(session, "gpu", virtual_packages={"__cuda": "12.4"})
     write_lock(solution, tmp_path / "gpu.lock", session=session)
@@ -263,14 +272,12 @@ def test_paths_that_cannot_work_are_refused_before_anything_is_changed(
 def test_a_full_disk_is_seen_before_the_first_byte(
     serve: Serve, open_session: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import psutil
-
     channel = serve()
     session = open_session(channel.url)
     plan = make_plan(solved(session), tmp_path / "env", session=session)
     before = len(channel.requests)
-    usage = psutil.disk_usage(str(tmp_path))
-    monkeypatch.setattr(psutil, "disk_usage", lambda _: usage._replace(free=1000))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(EnvError, match="not enough space"):
         fetch_plan(plan, session=session)
     assert len(channel.requests) == before
@@ -325,7 +332,12 @@ def test_a_failure_in_the_link_phase_leaves_the_old_environment(
 
 @pytest.mark.parametrize("inside", [False, True])
 def test_the_previous_environment_can_come_back(
-    serve: Serve, open_session: Open, tmp_path: Path, tree: Tree, inside: bool, monkeypatch: pytest.MonkeyPatch
+    serve: Serve,
+    open_session: Open,
+    tmp_path: Path,
+    tree: Tree,
+    inside: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if inside:
         from cuready.env.conda import transaction
@@ -358,7 +370,10 @@ def test_a_new_environment_that_is_rejected_leaves_nothing(
 def test_packages_of_one_name_from_two_channels_are_not_mixed_up(
     farm: MirrorFarm, serve: Serve, open_session: Open, tmp_path: Path
 ) -> None:
-    one, other = serve(Package("x", files={"share/x": b"one"})), serve(Package("x", files={"share/x": b"other"}))
+    one, other = (
+        serve(Package("x", files={"share/x": b"one"})),
+        serve(Package("x", files={"share/x": b"other"})),
+    )
     for channel, said in ((one, b"one"), (other, b"other")):
         session = open_session(channel.url, refresh=True)
         prefix = tmp_path / said.decode()
@@ -370,7 +385,7 @@ def test_the_engine_that_dies_is_an_error_of_one_line(open_session: Open, serve:
     from cuready.errors import IncompleteError
 
     session = open_session(serve().url)
-    process = session.engine._start()
+    process = session.engine.start()
     process.kill()
     process.wait()
     with pytest.raises(IncompleteError, match="signal 9"):

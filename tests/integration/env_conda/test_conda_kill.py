@@ -14,7 +14,6 @@ import pytest
 from channels import Package, pure, python, tool
 from env_support import Channel
 
-
 from cuready.env.conda import interrupted, recover
 from cuready.env.conda.faults import KILL_POINTS, VARIABLE
 
@@ -30,7 +29,15 @@ def drive(channel: Channel, folder: Path, action: str, *flags: str, kill: str = 
     environment = {**os.environ}
     if kill:
         environment[VARIABLE] = kill
-    command = [sys.executable, DRIVER, channel.url, folder / "cache", folder / "env", action, *flags]
+    command = [
+        sys.executable,
+        DRIVER,
+        channel.url,
+        folder / "cache",
+        folder / "env",
+        action,
+        *flags,
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode
@@ -126,7 +133,9 @@ def test_what_was_not_accepted_is_rolled_back(
     no_leftovers(tmp_path)
 
 
-@pytest.mark.parametrize("point", ["extracted", "view-made", "package-linked:2", "journal-ready", "new-moved"])
+@pytest.mark.parametrize(
+    "point", ["extracted", "view-made", "package-linked:2", "journal-ready", "new-moved"]
+)
 def test_a_create_that_was_killed_can_be_made_again(
     serve: Callable[..., Channel], tmp_path: Path, point: str
 ) -> None:

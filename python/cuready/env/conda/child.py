@@ -19,6 +19,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from types import ModuleType
 from typing import Any
 
 __all__ = ["main"]
@@ -46,9 +47,11 @@ def main() -> None:
     requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
     busy = threading.Event()
     threading.Thread(target=_read, args=(requests, busy), daemon=True).start()
+    from cuready.env.conda import operations  # while the first request is on its way
+
     while (request := requests.get()) is not None:
         busy.set()
-        wire.send({"id": request["id"], **_serve(request, wire)})
+        wire.send({"id": request["id"], **_serve(operations, request, wire)})
         busy.clear()
     sys.stderr.flush()
     os._exit(0)
@@ -62,9 +65,7 @@ def _read(requests: queue.Queue[dict[str, Any] | None], busy: threading.Event) -
     requests.put(None)
 
 
-def _serve(request: dict[str, Any], wire: _Wire) -> dict[str, Any]:
-    from cuready.env.conda import operations
-
+def _serve(operations: ModuleType, request: dict[str, Any], wire: _Wire) -> dict[str, Any]:
     def tell(event: dict[str, Any]) -> None:
         wire.send({"id": request["id"], "event": event})
 
@@ -75,7 +76,8 @@ def _serve(request: dict[str, Any], wire: _Wire) -> dict[str, Any]:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a Rust panic is a BaseException
-        return {"error": operations.describe(error)}
+        described: dict[str, Any] = operations.describe(error)
+        return {"error": described}
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Engine:
     @staticmethod
     def require() -> None:
         """Raise MissingExtra unless the engine's packages are installed; imports none of them."""
-        missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+        missing = Engine._missing()
         if missing:
             raise MissingExtra(
                 "conda packages need py-rattler and zstandard, which are not installed here",
@@ -66,13 +66,22 @@ class Engine:
                 details={"missing": missing},
             )
 
+    @staticmethod
+    def available() -> bool:
+        """Whether the engine's packages are installed."""
+        return not Engine._missing()
+
+    @staticmethod
+    def _missing() -> list[str]:
+        return [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+
     def call(self, operation: str, on_event: OnEvent | None = None, **args: Any) -> Any:
         """Run one operation and return its result; ``args`` must be JSON.
 
         Raises SolveError or EnvError as the operation says, and IncompleteError when the engine
         dies. Whatever interrupts the wait (Ctrl-C) ends the engine with it.
         """
-        process = self._process or self._start()
+        process = self._process or self.start()
         self._number += 1
         request = {"id": self._number, "op": operation, "args": args}
         try:
@@ -105,7 +114,8 @@ class Engine:
                 return message["result"]
         raise EOFError
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the child, without waiting for it. Raises MissingExtra."""
         self.require()
         environment = {**os.environ, "RUST_BACKTRACE": "0", "PYTHONUTF8": "1"}
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `kill` and `close`

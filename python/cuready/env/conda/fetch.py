@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cuready.env.conda.faults import kill_point
 from cuready.env.conda.model import Plan, Record
@@ -10,9 +11,10 @@ from cuready.env.conda.plan import check_disk
 from cuready.env.conda.session import CondaSession
 from cuready.env.conda.sources import sources_of
 from cuready.errors import EnvError
-from cuready.mirrors.net.batch import fetch_all
-from cuready.mirrors.net.cancel import CancelToken
-from cuready.mirrors.net.request import Download, DownloadRequest, FileKind
+from cuready.mirrors.net.request import Download, DownloadRequest, FileKind, Verified
+
+if TYPE_CHECKING:
+    from cuready.mirrors.net.cancel import CancelToken
 
 __all__ = ["fetch_plan", "request_for"]
 
@@ -43,10 +45,15 @@ def fetch_plan(
     ours = session.options.backend == "rattler"  # the others extract for themselves
     again = again or not ours
     needed = [record for record in plan.to_link if again or not session.store.has(record)]
-    downloads = _offline(needed, session) if session.options.offline else None
-    if downloads is None:
+    if not needed:
+        downloads: list[Download] = []
+    elif session.options.offline:
+        downloads = _offline(needed, session)
+    else:
+        from cuready.mirrors.net.batch import fetch_all  # brings the HTTP client
+
         requests = [request_for(record, session) for record in needed]
-        downloads = fetch_all(session.fetcher, requests, cancel=cancel) if requests else []
+        downloads = fetch_all(session.fetcher, requests, cancel=cancel)
     kill_point("archives-fetched")
     if ours:
         _extract(needed, downloads, session, again)
@@ -54,8 +61,6 @@ def fetch_plan(
 
 
 def _offline(needed: Sequence[Record], session: CondaSession) -> list[Download]:
-    from cuready.mirrors.net.request import Verified
-
     found, missing = [], []
     for record in needed:
         path = session.cache.find(record.sha256)

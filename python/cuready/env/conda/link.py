@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -85,12 +82,9 @@ def _build(plan: Plan, transaction: Transaction, session: CondaSession) -> list[
     else:
         new.mkdir()
     if plan.to_link:
-        view = _view(plan, session)
-        try:
-            _link(plan, new, view, session)
-        finally:
-            shutil.rmtree(view, ignore_errors=True)
-        _polish(new, view, plan.to_link, session)
+        _link(plan, new, _view(plan, session), session)
+        for record in plan.to_link:  # rattler makes these for their owner alone
+            (new / "conda-meta" / f"{record.dist}.json").chmod(0o644)
     kill_point("meta-polished")
     return notes
 
@@ -98,13 +92,19 @@ def _build(plan: Plan, transaction: Transaction, session: CondaSession) -> list[
 def _view(plan: Plan, session: CondaSession) -> Path:
     """A folder in which the store's packages have the names that rattler looks for.
 
-    The store is by digest, and nobody shares the view: neither a package of the same name from
-    another channel nor a second process can come between.
+    The store is by digest and a view belongs to one prefix: neither a package of the same name
+    from another channel nor a second process can come between. It stays, because ``conda-meta``
+    names it, and because it says which packages of the store are in use.
     """
-    session.view_dir.mkdir(parents=True, exist_ok=True)
-    view = Path(tempfile.mkdtemp(dir=session.view_dir))
+    view = session.view_of(plan.prefix)
+    view.mkdir(parents=True, exist_ok=True)
     for record in plan.to_link:
-        (view / record.dist).symlink_to(session.store.folder(record), target_is_directory=True)
+        there, wanted = view / record.dist, session.store.folder(record)
+        if there.is_symlink() and there.readlink() == wanted:
+            continue
+        for stale in (there, view / f"{record.dist}.lock"):
+            stale.unlink(missing_ok=True)
+        there.symlink_to(wanted, target_is_directory=True)
     kill_point("view-made")
     return view
 
@@ -122,17 +122,3 @@ def _link(plan: Plan, new: Path, view: Path, session: CondaSession) -> None:
         specs=list(solution.request.specs),
         to_link=len(plan.to_link),
     )
-
-
-def _polish(new: Path, view: Path, linked: Sequence[Record], session: CondaSession) -> None:
-    """``conda-meta`` readable for all who may use the environment, and without our view in it."""
-    stores = {
-        os.fsencode(view / record.dist): os.fsencode(session.store.folder(record))
-        for record in linked
-    }
-    for record in linked:
-        path = new / "conda-meta" / f"{record.dist}.json"
-        data = path.read_bytes()
-        here = os.fsencode(view / record.dist)
-        path.write_bytes(data.replace(here, stores[here]))
-        path.chmod(0o644)

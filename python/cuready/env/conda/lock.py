@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from cuready.env.conda.model import Record, Solution, SolveRequest
 from cuready.env.conda.session import CondaSession
@@ -61,9 +60,11 @@ def read_lock(
     session: CondaSession,
     name: str = "",
     virtual_packages: Mapping[str, str] | None = None,
+    specs: Sequence[str] = (),
 ) -> Solution:
     """The packages that ``path`` locks for ``subdir``.
 
+    ``specs`` is what was asked for once (``recipe.all_specs()``): ``conda-meta`` keeps it.
     With ``virtual_packages`` (those of the machine) each package's own demands on it are looked
     at: a lock made for a newer driver or glibc is refused here and not when it runs. Raises
     EnvError when it is no lock file, has nothing for this platform, or cannot be verified.
@@ -85,23 +86,14 @@ def read_lock(
             raise EnvError(f"{path}: {record.file_name} has no sha256: it could not be verified")
     if virtual_packages is not None:
         _fits(path, records, virtual_packages, session)
-    request = _request(document, platform, records, subdir)
-    return Solution(name or path.stem, request, records)
-
-
-def _request(
-    document: Mapping[str, Any],
-    platform: Mapping[str, Any],
-    records: tuple[Record, ...],
-    subdir: str,
-) -> SolveRequest:
-    return SolveRequest(
+    request = SolveRequest(
         channels=tuple(document["channels"]),
-        specs=tuple(f"{record.name} =={record.version} {record.build}" for record in records),
+        specs=tuple(specs),
         subdir=subdir,
         virtual_packages=platform["virtual"],
         locked=records,
     )
+    return Solution(name or path.stem, request, records)
 
 
 def _fits(

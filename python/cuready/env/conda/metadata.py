@@ -16,7 +16,6 @@ from cuready.env.conda.faults import kill_point
 from cuready.env.conda.session import CondaSession
 from cuready.env.conda.sources import sources_of
 from cuready.errors import EnvError, MirrorError
-from cuready.mirrors.net.batch import fetch_one
 from cuready.mirrors.net.cache import disk_error
 from cuready.mirrors.net.causes import Cause
 from cuready.mirrors.net.request import Download, DownloadRequest, FileKind
@@ -106,6 +105,8 @@ def _renew(channel: str, subdir: str, session: CondaSession) -> Index:
 
 
 def _renew_locked(channel: str, subdir: str, folder: Path, session: CondaSession) -> Index:
+    from cuready.mirrors.net.batch import fetch_one  # brings the HTTP client: not for a warm cache
+
     failures: list[MirrorError] = []
     for name in NAMES:
         sources = list(sources_of(channel, f"{subdir}/{name}", session))

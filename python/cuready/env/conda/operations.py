@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import bz2
-import difflib
 import json
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import rattler
-import zstandard
-from filelock import FileLock
 from rattler import package_streaming
 from rattler.exceptions import SolverError
 from rattler.networking import MirrorMiddleware, RetryMiddleware
@@ -82,6 +77,10 @@ async def unpack_index(*, source: str, target: str) -> dict[str, Any]:
 
 
 def _decompress(raw: Any, out: Any) -> None:
+    import bz2
+
+    import zstandard
+
     head = raw.read(4)
     raw.seek(0)
     try:
@@ -183,6 +182,8 @@ def _json(record: Any) -> dict[str, Any]:
 
 def _unsolvable(error: SolverError, sources: Sequence[Any]) -> EngineError:
     """The solver's own tree of reasons, and names that were perhaps meant."""
+    import difflib
+
     text = str(error)
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     hint = ""
@@ -203,7 +204,9 @@ def _records(raw: Sequence[dict[str, Any]]) -> list[Any]:
     groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for item in raw:
         channel, subdir, name = item["url"].rsplit("/", 2)
-        groups.setdefault((channel, subdir), {})[name] = item
+        # A lock gives them back where the index had none: conda-meta must not depend on it.
+        plain = {key: value for key, value in item.items() if key not in ("arch", "platform")}
+        groups.setdefault((channel, subdir), {})[name] = plain
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for number, ((channel, subdir), items) in enumerate(groups.items()):
@@ -227,12 +230,16 @@ def _records(raw: Sequence[dict[str, Any]]) -> list[Any]:
 
 async def extract(*, packages: list[dict[str, str]], tell: Tell) -> None:
     """Extract archives into the content-keyed store. ``packages``: archive, sha256, target."""
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(EXTRACT_THREADS) as pool:
         for done, _ in enumerate(pool.map(_extract_one, packages), 1):
             tell({"extracted": done, "of": len(packages)})
 
 
 def _extract_one(package: dict[str, str]) -> None:
+    from filelock import FileLock
+
     target = Path(package["target"])
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name(target.name + ".lock")):

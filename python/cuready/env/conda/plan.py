@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -168,8 +169,6 @@ def _device(path: Path) -> int:
 def check_disk(plan: Plan) -> None:
     """Raise EnvError when a disk has less free than ``plan.disk_needed``, folders of one disk taken
     together."""
-    import psutil
-
     by_device: dict[int, tuple[Path, int]] = {}
     for path, size in plan.disk_needed.items():
         device = _device(path)
@@ -179,7 +178,7 @@ def check_disk(plan: Plan) -> None:
         place = path
         while not place.exists():
             place = place.parent
-        free = psutil.disk_usage(str(place)).free
+        free = shutil.disk_usage(place).free
         if free < size:
             raise EnvError(
                 f"not enough space on the disk of {path}: {format_bytes(size)} needed, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,8 @@ class CondaSession:
         self._catalogue: catalogue.Catalogue | None = self.options.known_mirrors
 
     def __enter__(self) -> CondaSession:
+        if self.options.backend == "rattler" and self.engine.available():
+            self.engine.start()  # it imports its packages while we still read recipe and cache
         return self
 
     def __exit__(
@@ -119,6 +122,10 @@ class CondaSession:
         if self._catalogue is None:
             self._catalogue = catalogue.load()
         return self._catalogue
+
+    def view_of(self, prefix: Path) -> Path:
+        """Where the packages of one environment have their names; see ``link``."""
+        return self.view_dir / hashlib.sha256(os.fsencode(prefix)).hexdigest()[:16]
 
     def step(self, text: str) -> None:
         """Tell people what is being done."""

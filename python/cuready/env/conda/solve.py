@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from cuready.env.conda.faults import kill_point
 from cuready.env.conda.metadata import Index, indexes
 from cuready.env.conda.model import Record, Solution, SolveRequest
 from cuready.env.conda.session import CondaSession
 from cuready.env.conda.sources import canonical_channel
-from cuready.env.recipe import Recipe
-from cuready.env.target import Decision, Target
 from cuready.errors import EnvError, SolveError
+
+if TYPE_CHECKING:
+    from cuready.env.recipe import Recipe
+    from cuready.env.target import Decision, Target
 
 __all__ = ["check_builds", "request_of", "solve", "solve_recipe"]
 
