@@ -116,7 +116,8 @@ def test_the_after_file_is_what_the_tool_will_use(
 
         parser = getattr(of_pip, "_RawConfigParser", configparser.RawConfigParser)()
         parser.read_string(expected.decode("utf-8", "surrogateescape"))
-        assert parser.get("global", "index-url").rstrip("/") == tuna.pypi.index_url
+        options = {key.lower().replace("_", "-"): url for key, url in parser.items("global")}
+        assert options["index-url"].rstrip("/") == tuna.pypi.index_url
     else:
         indexes = [item for item in data.get("index", []) if item.get("default")]
         chosen = indexes[0]["url"] if indexes else data["index-url"]
