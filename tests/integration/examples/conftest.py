@@ -33,9 +33,7 @@ def simulated(libraries: SimLibraries) -> dict[str, str]:
     """Environment of a process with a simulated GPU, TensorRT 10.6, and this cuready."""
     package = str(Path(cuready.__file__).parents[1])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return libraries.environment(
-        "10.6", PYTHONPATH=os.pathsep.join(paths), CUREADY_SIM_VERBOSE="1"
-    )
+    return libraries.environment("10.6", PYTHONPATH=os.pathsep.join(paths), CUREADY_SIM_VERBOSE="1")
 
 
 @pytest.fixture
