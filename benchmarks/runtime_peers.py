@@ -31,6 +31,7 @@ class B0:
         self.empty_ns = self._bind(quick.b0_empty_ns, c_double)
         self.enqueue_ns = self._bind(quick.b0_enqueue_ns, c_double, c_void_p)
         self.rebind_ns = self._bind(quick.b0_rebind_ns, c_double, c_void_p, c_int)
+        self.readdress_ns = self._bind(quick.b0_readdress_ns, c_double, c_void_p, c_int)
         self.capture = self._bind(quick.b0_capture, c_void_p, c_void_p)
         self.graph_launch_ns = self._bind(quick.b0_graph_launch_ns, c_double, c_void_p, c_void_p)
         self.run_ns = self._bind(slow.b0_run_ns, c_double, c_void_p, POINTER(c_void_p))

@@ -108,7 +108,7 @@ py::object copy_to(PyDeviceBuffer const& buffer, py::object const& target, py::o
     HostArray made = new_host_array(buffer.shape, buffer.dtype);
     {
       py::gil_scoped_release release;
-      copy_async(device, made.data, buffer.memory->data(), buffer.nbytes, chosen.ref);
+      copy_to_host_async(device, made.data, buffer.memory->data(), buffer.nbytes, chosen.ref);
       stream_synchronize(device, chosen.ref);
     }
     return present(std::move(made.array), buffer.dtype);

@@ -28,7 +28,7 @@ PyContext* context_of(PyObject* self) {
 
 /// One raw method for each member function: the self pointer is one load away.
 template <PyObject* (PyContext::*Method)(PyObject* const*, Py_ssize_t, PyObject*)>
-PyObject* raw(PyObject* self, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
+[[gnu::hot]] PyObject* raw(PyObject* self, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
   PyContext* context = context_of(self);
   if (context == nullptr) return nullptr;
   try {
@@ -56,12 +56,12 @@ void GilPolicy::set_mode(Mode mode) {
 }
 
 PyContext::PyContext(std::shared_ptr<Engine> engine, std::shared_ptr<ExecutionContext> core)
-    : engine_(std::move(engine)),
-      core_(std::move(core)),
+    : core_(std::move(core)),
+      engine_(std::move(engine)),
       stream_(std::make_shared<Stream>(engine_->device())),
-      stream_ref_(stream_->ref()),
       device_(engine_->device()),
       index_by_name_(PyDict_New()) {
+  stream_ref_ = stream_->ref();
   for (TensorInfo const& tensor : engine_->tensors()) {
     auto name = py::reinterpret_steal<py::object>(
         PyUnicode_DecodeUTF8(tensor.name.data(), static_cast<Py_ssize_t>(tensor.name.size()), "surrogateescape"));
@@ -108,12 +108,22 @@ PyContext::~PyContext() {
 }
 
 /// One submission. The clock is read in one call of 64: two reads would be a third of its cost.
-void PyContext::submit(StreamRef stream) {
+[[gnu::hot]] void PyContext::submit(StreamRef stream) {
+  bool const sampled = gil_.sample_now();
+  if (__builtin_expect(sampled || has_order_ || !gil_.keep(), 0)) {
+    submit_slowly(stream, sampled);
+    return;
+  }
+  core_->enqueue(stream);
+  submitted_ = true;
+}
+
+void PyContext::submit_slowly(StreamRef stream, bool sampled) {
   if (has_order_) {
     if (stream != order_on_) stream_wait(device_, stream, order_on_);
     has_order_ = false;
   }
-  if (gil_.sample_now()) {
+  if (sampled) {
     auto const begin = std::chrono::steady_clock::now();
     {
       Unlocked unlocked;
@@ -131,15 +141,25 @@ void PyContext::submit(StreamRef stream) {
   submitted_ = true;
 }
 
-PyObject* PyContext::enqueue(PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
-  PyObject* stream = nullptr;
-  if (count == 1) stream = arguments[0];
-  if (names != nullptr) stream = keyword(arguments, count, names, "stream");
-  if (count > 1 || (names != nullptr && (stream == nullptr || count + PyTuple_GET_SIZE(names) > 1))) {
+/// False with a Python error set when the arguments are not those of enqueue(stream=None).
+[[gnu::noinline]] bool PyContext::stream_argument(PyObject* const* arguments, Py_ssize_t count, PyObject* names,
+                                                  StreamRef& stream) const {
+  PyObject* given = nullptr;
+  if (count == 1) given = arguments[0];
+  if (names != nullptr) given = keyword(arguments, count, names, "stream");
+  if (count > 1 || (names != nullptr && (given == nullptr || count + PyTuple_GET_SIZE(names) > 1))) {
     PyErr_SetString(PyExc_TypeError, "enqueue() takes one argument: stream");
-    return nullptr;
+    return false;
   }
-  submit(to_stream(stream, stream_ref_));
+  stream = to_stream(given, stream_ref_);
+  return true;
+}
+
+[[gnu::hot]] PyObject* PyContext::enqueue(PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
+  StreamRef stream = stream_ref_;
+  bool const plain = count == 0 && names == nullptr;
+  if (!plain && !stream_argument(arguments, count, names, stream)) return nullptr;
+  submit(stream);
   Py_RETURN_NONE;
 }
 

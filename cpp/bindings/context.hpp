@@ -24,13 +24,13 @@ class GilPolicy {
   Mode mode() const { return mode_; }
 
  private:
-  Mode mode_ = Mode::automatic;
-  bool keep_ = false;  // nothing is known yet: release
   int countdown_ = 0;
+  bool keep_ = false;  // nothing is known yet: release
+  Mode mode_ = Mode::automatic;
   double average_ns_ = -1;
 };
 
-class PyContext {
+class alignas(64) PyContext {
  public:
   PyContext(std::shared_ptr<Engine> engine, std::shared_ptr<ExecutionContext> core);
   ~PyContext();
@@ -94,16 +94,21 @@ class PyContext {
   void free_retired();
   void recover_after_run(StreamRef stream) noexcept;
 
-  std::shared_ptr<Engine> engine_;
+  void submit_slowly(StreamRef stream, bool sampled);
+  bool stream_argument(PyObject* const* arguments, Py_ssize_t count, PyObject* names, StreamRef& stream) const;
+
+  // One cache line, for submit().
   std::shared_ptr<ExecutionContext> core_;
-  std::shared_ptr<Stream> stream_;
   StreamRef stream_ref_;
-  Device device_;
   GilPolicy gil_;
   bool entered_ = false;    // guarded by the GIL
   bool submitted_ = false;  // since current_ became current
   bool has_order_ = false;  // copies or waits were put on order_on_ since the last submission
   StreamRef order_on_;
+
+  std::shared_ptr<Engine> engine_;
+  std::shared_ptr<Stream> stream_;
+  Device device_;
   BindingsObject* current_ = nullptr;
   std::deque<Retired> retired_;
   std::vector<std::shared_ptr<Event>> spare_events_;

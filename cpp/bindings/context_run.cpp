@@ -186,7 +186,7 @@ void RunCall::upload() {
     } else {
       std::memcpy(pinned, input.array->data, bytes);
     }
-    copy_async(c_.device_, slot.device->data(), pinned, bytes, stream_);
+    copy_to_device_async(c_.device_, slot.device->data(), pinned, bytes, stream_);
   }
 }
 
@@ -197,7 +197,7 @@ void RunCall::download(Output& output, OutputView const& view) {
     std::memcpy(output.pinned->data(), view.data, view.nbytes);
     return;
   }
-  copy_async(c_.device_, output.pinned->data(), view.data, view.nbytes, stream_);
+  copy_to_host_async(c_.device_, output.pinned->data(), view.data, view.nbytes, stream_);
 }
 
 /// Everything about one result that needs Python: its array and, for a host result, pinned room.

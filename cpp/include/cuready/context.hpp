@@ -156,6 +156,8 @@ class CUREADY_API ExecutionContext : public std::enable_shared_from_this<Executi
   void clear_graphs();
 
   /// Runs once with TensorRT's profiler attached, waits, and returns the time of each layer. Never through a graph.
+  /// TensorRT 10 and later can not take its profiler off again: afterwards it is silent, but it may cost later runs of
+  /// this context some time. Measure layers on a context of their own.
   std::vector<LayerTime> profile_layers(StreamRef stream);
   /// What TensorRT has recorded on this context's last failed call; the same lines are in that call's exception.
   const std::vector<LogRecord>& last_messages() const noexcept;

@@ -166,6 +166,11 @@ CUREADY_API void stream_synchronize(const Device& device, StreamRef stream);
 /// Asynchronous copy between any two addresses (the driver works out which is where).
 CUREADY_API void copy_async(const Device& device, void* destination, const void* source, std::size_t nbytes,
                             StreamRef stream);
+/// The same where it is known which end is host memory: the driver does not have to look that up.
+CUREADY_API void copy_to_device_async(const Device& device, void* destination, const void* host, std::size_t nbytes,
+                                      StreamRef stream);
+CUREADY_API void copy_to_host_async(const Device& device, void* host, const void* source, std::size_t nbytes,
+                                    StreamRef stream);
 /// Where an address lives: {device, ordinal} for device and managed memory, {host, -1} for pinned or pageable host
 /// memory.
 struct PointerInfo {

@@ -86,12 +86,12 @@ const Device& DeviceBuffer::device() const noexcept { return impl_->device; }
 
 void DeviceBuffer::copy_from_host(const void* host, std::size_t nbytes, StreamRef stream, std::size_t offset) {
   check_range(offset, nbytes, impl_->nbytes, "copy to a device buffer");
-  copy_async(impl_->device, static_cast<char*>(data()) + offset, host, nbytes, stream);
+  copy_to_device_async(impl_->device, static_cast<char*>(data()) + offset, host, nbytes, stream);
 }
 
 void DeviceBuffer::copy_to_host(void* host, std::size_t nbytes, StreamRef stream, std::size_t offset) const {
   check_range(offset, nbytes, impl_->nbytes, "copy from a device buffer");
-  copy_async(impl_->device, host, static_cast<const char*>(data()) + offset, nbytes, stream);
+  copy_to_host_async(impl_->device, host, static_cast<const char*>(data()) + offset, nbytes, stream);
 }
 
 void DeviceBuffer::copy_from_device(const void* device, std::size_t nbytes, StreamRef stream, std::size_t offset) {
@@ -192,7 +192,7 @@ void StagingRing::upload(void* device, const void* host, std::size_t nbytes, Str
   if (nbytes == 0) return;
   void* staged = acquire(nbytes);
   std::memcpy(staged, host, nbytes);
-  copy_async(impl_->device, device, staged, nbytes, stream);
+  copy_to_device_async(impl_->device, device, staged, nbytes, stream);
   release(stream);
 }
 
@@ -201,6 +201,21 @@ void copy_async(const Device& device, void* destination, const void* source, std
   const ThrowingGuard guard(*device.primary());
   check(device.primary()->table().cuMemcpyAsync(address(destination), address(source), nbytes, stream.handle),
         "cuMemcpyAsync", "copy");
+}
+
+void copy_to_device_async(const Device& device, void* destination, const void* host, std::size_t nbytes,
+                          StreamRef stream) {
+  if (nbytes == 0) return;
+  const ThrowingGuard guard(*device.primary());
+  check(device.primary()->table().cuMemcpyHtoDAsync(address(destination), host, nbytes, stream.handle),
+        "cuMemcpyHtoDAsync_v2", "copy to a GPU");
+}
+
+void copy_to_host_async(const Device& device, void* host, const void* source, std::size_t nbytes, StreamRef stream) {
+  if (nbytes == 0) return;
+  const ThrowingGuard guard(*device.primary());
+  check(device.primary()->table().cuMemcpyDtoHAsync(host, address(source), nbytes, stream.handle),
+        "cuMemcpyDtoHAsync_v2", "copy from a GPU");
 }
 
 PointerInfo pointer_info(const void* pointer) {

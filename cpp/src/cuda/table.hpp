@@ -61,6 +61,8 @@ constexpr int capture_thread_local = 1;
   X(cuMemHostAlloc, "cuMemHostAlloc", 2020, run, CUresult(void**, std::size_t, unsigned))                            \
   X(cuMemFreeHost, "cuMemFreeHost", 2000, run, CUresult(void*))                                                      \
   X(cuMemcpyAsync, "cuMemcpyAsync", 4000, run, CUresult(CUdeviceptr, CUdeviceptr, std::size_t, CUstream))            \
+  X(cuMemcpyHtoDAsync, "cuMemcpyHtoDAsync_v2", 3020, run, CUresult(CUdeviceptr, const void*, std::size_t, CUstream)) \
+  X(cuMemcpyDtoHAsync, "cuMemcpyDtoHAsync_v2", 3020, run, CUresult(void*, CUdeviceptr, std::size_t, CUstream))       \
   X(cuMemsetD8Async, "cuMemsetD8Async", 3020, run, CUresult(CUdeviceptr, unsigned char, std::size_t, CUstream))      \
   X(cuPointerGetAttribute, "cuPointerGetAttribute", 4000, run, CUresult(void*, int, CUdeviceptr))                    \
   X(cuStreamCreateWithPriority, "cuStreamCreateWithPriority", 5050, run, CUresult(CUstream*, unsigned, int))         \

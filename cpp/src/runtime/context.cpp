@@ -51,6 +51,9 @@ std::shared_ptr<ExecutionContext> Engine::create_context(const ContextOptions& o
   const cuda::ThrowingGuard current(*impl_->device().primary());
   auto made = std::make_unique<ExecutionContext::Impl>(shared_from_this());
   made->primary = impl_->device().primary().get();
+  made->get_current = made->primary->table().cuCtxGetCurrent;
+  made->cuda_context = made->primary->handle();
+  made->launch_graph = made->primary->table().cuGraphLaunch;
   made->options = options;
   made->graph_mode = options.graph;
   made->max_graphs = std::max(options.max_graphs, 1);
@@ -109,22 +112,22 @@ void require_input(const TensorInfo& info, const char* operation) {
 
 /// Everything about a view that can be told without the rest of the configuration.
 void check_view(const TensorInfo& info, const TensorView& view, int device) {
-  const std::string operation = "bind \"" + info.name + "\"";
+  const auto operation = [&info] { return "bind \"" + info.name + "\""; };  // only for errors
   if (view.dtype != info.dtype) {
     throw DtypeError(
-        {operation, "the array is " + name(view.dtype) + ", the tensor is " + name(info.dtype), "convert the array"});
+        {operation(), "the array is " + name(view.dtype) + ", the tensor is " + name(info.dtype), "convert the array"});
   }
   if (view.location != info.location) {
     const bool want_host = info.location == TensorLocation::host;
     throw BindingError(
-        {operation,
+        {operation(),
          std::string("the array is in ") + (want_host ? "device" : "host") +
              " memory, TensorRT reads this tensor from " + (want_host ? "host" : "device") + " memory",
          want_host ? "pass a host array: these are values that shapes are computed from" : "copy it to the GPU first"});
   }
   if (view.location == TensorLocation::device && view.device >= 0 && view.device != device) {
     throw DeviceMismatch(
-        {operation,
+        {operation(),
          "the array is on GPU " + std::to_string(view.device) + ", the engine on GPU " + std::to_string(device),
          "copy the array, or load the engine on its GPU"});
   }

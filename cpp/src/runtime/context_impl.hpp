@@ -78,18 +78,23 @@ struct GraphEntry {
   bool refused = false;  // capture failed for this key: not tried again
 };
 
-struct ExecutionContext::Impl {
+struct alignas(64) ExecutionContext::Impl {
   explicit Impl(std::shared_ptr<Engine> e);
   ~Impl();
 
-  // Hot.
+  // Hot: one cache line. After a run of TensorRT hardly anything of ours is left in the caches, so what counts is how
+  // many lines a call touches.
   std::atomic<bool> busy{false};
-  bool special = true;  // the next enqueue has more to do than to enqueue
-  StreamRef last_stream;
+  bool special = true;   // the next enqueue has more to do than to enqueue
   bool has_run = false;  // something was enqueued since the last synchronize()
+  StreamRef last_stream;
   tensorrt::ContextPort::Enqueue enqueue_function = nullptr;
   void* enqueue_object = nullptr;
+  cuda::CUresult (*get_current)(cuda::CUcontext*) = nullptr;  // the driver's cuCtxGetCurrent
+  cuda::CUcontext cuda_context = nullptr;                     // the handle of `primary`
   cuda::CUgraphExec active_graph = nullptr;
+  cuda::CUresult (*launch_graph)(cuda::CUgraphExec, cuda::CUstream) = nullptr;
+
   std::uint64_t replays = 0;
   const cuda::PrimaryContext* primary = nullptr;
 

@@ -13,24 +13,42 @@ void BusyGuard::refuse() {
 
 // ---- hot -----------------------------------------------------------------------------------------------------------
 
-void ExecutionContext::enqueue(StreamRef stream) {
-  Impl& c = *impl_;
-  const BusyGuard busy(c);
-  const cuda::CurrentGuard current(*c.primary);
-  cuda::check(current.result(), "cuCtxSetCurrent", "IExecutionContext::enqueueV3");
+namespace {
+
+/// With the device's context current.
+inline void submit(ExecutionContext::Impl& c, StreamRef stream) {
   if (__builtin_expect(c.special || stream != c.last_stream, 0)) {
     c.slow_enqueue(stream);
     return;
   }
   c.has_run = true;
   if (c.active_graph != nullptr) {
-    cuda::check(c.primary->table().cuGraphLaunch(c.active_graph, stream.handle), "cuGraphLaunch",
-                "replay a CUDA graph");
+    cuda::check(c.launch_graph(c.active_graph, stream.handle), "cuGraphLaunch", "replay a CUDA graph");
     ++c.replays;
     return;
   }
   tensorrt::open_window();
   if (__builtin_expect(!c.enqueue_function(c.enqueue_object, stream.handle), 0)) c.enqueue_failed();
+}
+
+/// Another context was current, or none: it is so again afterwards.
+[[gnu::cold, gnu::noinline]] void submit_from_elsewhere(ExecutionContext::Impl& c, StreamRef stream) {
+  const cuda::CurrentGuard current(*c.primary);
+  cuda::check(current.result(), "cuCtxSetCurrent", "IExecutionContext::enqueueV3");
+  submit(c, stream);
+}
+
+}  // namespace
+
+[[gnu::hot]] void ExecutionContext::enqueue(StreamRef stream) {
+  Impl& c = *impl_;
+  const BusyGuard busy(c);
+  cuda::CUcontext current = nullptr;  // asked at every call: any library of this thread may have changed it
+  if (__builtin_expect(c.get_current(&current) == cuda::success && current == c.cuda_context, 1)) {
+    submit(c, stream);
+  } else {
+    submit_from_elsewhere(c, stream);
+  }
 }
 
 Status ExecutionContext::try_enqueue(StreamRef stream) noexcept {

@@ -87,7 +87,7 @@ void ContextPool::Impl::stage_inputs(Lane& lane, LaneSlot& slot, std::vector<Ten
         source = staged.data();
       }
       DeviceBuffer& buffer = device_slot(slot, lane.stream, at, nbytes);
-      copy_async(engine->device(), buffer.data(), source, nbytes, lane.stream->ref());
+      copy_to_device_async(engine->device(), buffer.data(), source, nbytes, lane.stream->ref());
       view.data = buffer.data();
       view.nbytes = buffer.nbytes();
       view.location = TensorLocation::device;
@@ -152,7 +152,11 @@ void ContextPool::Impl::collect_outputs(Lane& lane, LaneSlot& slot) {
         target = pinned_slot(slot, engine->device(), at, nbytes).data();
         slot.copies.push_back({wanted.data, target, nbytes});
       }
-      copy_async(engine->device(), target, result.view.data, nbytes, lane.stream->ref());
+      if (result.view.location == TensorLocation::device) {
+        copy_to_host_async(engine->device(), target, result.view.data, nbytes, lane.stream->ref());
+      } else {
+        copy_async(engine->device(), target, result.view.data, nbytes, lane.stream->ref());
+      }
       result.view.data = to_callers_host ? wanted.data : target;
       result.view.location = TensorLocation::host;
     } else if (made_here) {

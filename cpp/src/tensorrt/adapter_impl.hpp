@@ -22,9 +22,6 @@ class ContextAdapter final : public ContextPort {
  public:
   using V = typename Abi::VExecutionContext;
   ContextAdapter(IObject<V>* object, const Version& library) : object_(object), library_(library) {}
-  ~ContextAdapter() override {
-    v().setProfiler(nullptr);  // the profiler is ours and goes first
-  }
 
   bool set_input_shape(const char* tensor, const Dims& shape) override {
     typename Abi::Dims dims{};
@@ -56,9 +53,12 @@ class ContextAdapter final : public ContextPort {
   std::size_t update_device_memory_size() override { return Abi::update_device_memory_size(v(), library_); }
   bool set_input_consumed_event(void* event) override { return v().setInputConsumedEvent(event); }
   void set_profiler(LayerTimes* times) override {
+    // Once attached it stays: TensorRT 10 refuses null ("Parameter check failed, condition: (profiler) != nullptr").
+    // Without `times` it hears nothing, and runs do not wait for layer times that nobody wants.
     profiler_.times = times;
-    v().setEnqueueEmitsProfile(true);
-    v().setProfiler(times != nullptr ? &profiler_ : nullptr);
+    if (times != nullptr && !profiler_attached_) v().setProfiler(&profiler_);
+    profiler_attached_ = profiler_attached_ || times != nullptr;
+    v().setEnqueueEmitsProfile(times != nullptr);
   }
   void set_name(const char* name) override { v().setName(name); }
   void* enqueue_object() const noexcept override { return object_->impl; }
@@ -71,6 +71,7 @@ class ContextAdapter final : public ContextPort {
   V& v() const noexcept { return *object_->impl; }
   // Members are destroyed from the last to the first: the object must go before what it points at.
   ProfilerBridge<Abi> profiler_;
+  bool profiler_attached_ = false;
   std::map<std::string, std::unique_ptr<OutputAllocatorBridge<Abi>>> allocators_;
   Owned<V> object_;
   Version library_;

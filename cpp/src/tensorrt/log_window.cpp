@@ -13,6 +13,9 @@
 
 namespace cuready {
 namespace tensorrt {
+
+__thread WindowState window_state = WindowState::never;
+
 namespace {
 
 // Bounded multi-producer multi-consumer queue: each cell carries the turn at which it may be written or read next, so
@@ -80,9 +83,6 @@ constexpr std::size_t window_limit = 64;  // a failing call says a handful of li
 struct Window {
   std::vector<LogRecord> records;
 };
-// Plain data without a constructor, so that open_window() is one store and no initialisation check.
-thread_local bool window_stale = false;
-thread_local bool window_used = false;
 Window& this_window() {
   thread_local Window instance;
   return instance;
@@ -117,10 +117,10 @@ void deliver_or_throw(Severity severity, int code, const char* text) {
   while (!record.text.empty() && (record.text.back() == '\n' || record.text.back() == ' ')) record.text.pop_back();
   bool repeated = false;
   if (severity <= Severity::warning) {
-    if (window_used) {
+    if (window_state != WindowState::never) {
       std::vector<LogRecord>& records = this_window().records;
-      if (window_stale) records.clear();
-      window_stale = false;
+      if (window_state == WindowState::silent) records.clear();
+      window_state = WindowState::heard;
       repeated = merge(records, record);
       if (!repeated && records.size() < window_limit) records.push_back(record);
     } else {
@@ -152,14 +152,9 @@ void deliver(Severity severity, int code, const char* text) noexcept {
   }
 }
 
-void open_window() noexcept {
-  window_stale = true;
-  window_used = true;
-}
-
 std::vector<LogRecord> window(std::int64_t since_ns) {
   std::vector<LogRecord> heard;
-  if (window_used && !window_stale) heard = this_window().records;
+  if (window_state == WindowState::heard) heard = this_window().records;
   if (since_ns != 0) {
     Orphans& o = orphans();
     const std::lock_guard<std::mutex> lock(o.mutex);

@@ -1,4 +1,4 @@
-"""Arrays of other libraries, as far as the protocols show them: each offers exactly one."""
+"""Arrays of other libraries, as far as the protocols show them: most offer exactly one."""
 
 from __future__ import annotations
 
@@ -34,6 +34,42 @@ class OnlyDlpack:
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._buffer.__dlpack_device__()
+
+
+class RefusingBuffer(bytearray):
+    """Like CuPy's arrays: device memory behind device protocols, and a buffer that refuses."""
+
+    def __init__(self, buffer: rt.DeviceBuffer) -> None:
+        super().__init__(4)  # what a reader of the buffer would take for the array
+        self._buffer = buffer
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {**self._buffer.__cuda_array_interface__, "stream": None}
+
+
+class RefusingDlpack(RefusingBuffer):
+    """Its ``__dlpack__`` refuses as well; only the interface is left."""
+
+    def __dlpack__(self, **_: Any) -> Any:
+        raise BufferError("no DLPack today")
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+
+class RefusesAll:
+    """Promises two protocols and keeps neither."""
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        raise RuntimeError("the device is a secret")
+
+    def __dlpack__(self, **_: Any) -> Any:
+        raise BufferError("no DLPack today")
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        raise AttributeError("only on a GPU")
 
 
 class _Device(ctypes.Structure):

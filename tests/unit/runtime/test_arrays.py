@@ -7,8 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.runtime.producers import ExchangeArray, OnlyCudaArrayInterface, OnlyDlpack
 from runtime_sim import SimDriver, plans
+from tests.unit.runtime.producers import (
+    ExchangeArray,
+    OnlyCudaArrayInterface,
+    OnlyDlpack,
+    RefusesAll,
+    RefusingBuffer,
+    RefusingDlpack,
+)
 
 import cuready.runtime as rt
 from cuready.errors import BindingError, DtypeError, ShapeError
@@ -22,7 +29,17 @@ def on_device(array: Any, stream: rt.Stream | None = None) -> rt.DeviceBuffer:
     return buffer
 
 
-@pytest.mark.parametrize("wrap", [lambda b: b, OnlyDlpack, OnlyCudaArrayInterface, ExchangeArray])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda b: b,
+        OnlyDlpack,
+        OnlyCudaArrayInterface,
+        ExchangeArray,
+        RefusingBuffer,  # device protocols come before the buffer
+        RefusingDlpack,  # a protocol that refuses is followed by the next
+    ],
+)
 def test_every_protocol_is_used_in_place(load: Any, wrap: Any) -> None:
     context = load(plans.affine()).create_context()
     source = on_device(X)
@@ -34,6 +51,20 @@ def test_every_protocol_is_used_in_place(load: Any, wrap: Any) -> None:
     context.enqueue()
     context.synchronize()
     np.testing.assert_array_equal(context.output("y").numpy(), 2 * (X + 1) + 1)
+
+
+def test_every_refusal_is_told_when_no_protocol_is_left(load: Any) -> None:
+    context = load(plans.affine()).create_context()
+    with pytest.raises(BindingError) as caught:
+        context.run({"x": RefusesAll()})
+    for words in ("'x'", "the device is a secret", "only on a GPU"):
+        assert words in str(caught.value)
+
+
+def test_a_numpy_array_without_a_buffer_is_refused_with_the_reason(load: Any) -> None:
+    context = load(plans.affine()).create_context()
+    with pytest.raises(BindingError, match=r"'x'.*buffer cannot be read"):
+        context.run({"x": np.zeros((4, 4), "M8[s]")})
 
 
 def test_a_producer_from_before_dlpack_1_0_works(load: Any) -> None:

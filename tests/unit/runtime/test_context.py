@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import subprocess
 import sys
 import threading
@@ -242,7 +243,8 @@ def test_a_refusal_of_tensorrt_is_typed_and_has_its_words(
     [
         ("cuMemAlloc", 2, errors.OutOfMemory),
         ("cuMemHostAlloc", 2, errors.OutOfMemory),
-        ("cuMemcpyAsync", 1, errors.CudaError),
+        ("cuMemcpyHtoDAsync", 1, errors.CudaError),
+        ("cuMemcpyDtoHAsync", 1, errors.CudaError),
         ("cuStreamSynchronize", 999, errors.CudaError),
     ],
 )
@@ -257,6 +259,19 @@ def test_a_failure_of_the_driver_is_typed_and_names_its_code(
     assert caught.value.code == code
     driver.clear_faults()
     np.testing.assert_array_equal(context.run({"x": X})["y"], 2 * X + 1)
+
+
+def test_layers_are_profiled_again_and_again_without_a_complaint(
+    load: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = load(plans.affine()).create_context()
+    context.bind({"x": X})
+    for _ in range(2):
+        assert context.profile_layers()
+        context.enqueue()  # the profiler is still attached, and must be silent
+    context.synchronize()
+    del context
+    assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
 
 
 def test_a_second_thread_gets_context_busy(load: Any, driver: SimDriver) -> None:

@@ -219,6 +219,10 @@ void set_debug_sync(Context* self, bool sync) { self->debug_sync = sync; }
 bool get_debug_sync(Context* self) { return self->debug_sync; }
 void set_profiler(Context* self, Object profiler) {
     SIMTRT_ENTRY("IExecutionContext::setProfiler");
+    if (!profiler) {  // as 10.6 does; there is no way back to none
+        self->voice->fail("IExecutionContext::setProfiler", 3, "API Usage Error", "Parameter check failed, condition: (profiler) != nullptr. ");
+        return;
+    }
     self->profiler = profiler;
 }
 Object get_profiler(Context* self) { return self->profiler; }
