@@ -1,4 +1,4 @@
-"""Look into a built wheel: portable, small, nothing of the vendor's. usage: check_wheel.py WHEEL."""
+"""Look into a built wheel: portable, small, nothing of the vendor's; check_wheel.py WHEEL."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ VENDOR_FILE = re.compile(r"lib(nv|cuda|cudnn|cublas|nccl)[\w.-]*\.so|NvInfer\w*\
 MUST_HOLD = (
     r"cuready/_core\..*\.so",
     r"cuready/include/cuready/\w+\.hpp",
-    r"cuready/lib/cmake/cuready/cureadyConfig\.cmake",
-    r"cuready/lib/libcuready_runtime\.\w+",
+    r"cuready/lib/cmake/cuready/cuready-config\.cmake",
+    r"cuready/lib/libcuready\.\w+",
     r"cuready/compat/data/torch_builds\.json",
     r"cuready/doctor/data/doctor\.schema\.json",
     r"cuready/py\.typed",

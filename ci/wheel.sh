@@ -13,5 +13,5 @@ trap 'rm -rf "$out"' EXIT
 cd "$out" # away from the sources, so that only the installed wheel can be imported
 "$out/bare/bin/python" -c 'import cuready._core'
 cmake_dir=$("$out/bare/bin/python" -m cuready --cmake-dir)
-test -f "$cmake_dir/cureadyConfig.cmake"
+test -f "$cmake_dir/cuready-config.cmake"
 "$out/bare/bin/cuready" doctor

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cmake_dir() -> Path:
-    """Folder with ``cureadyConfig.cmake``: what ``-Dcuready_DIR=`` of a C++ project wants."""
+    """Folder with ``cuready-config.cmake``: what ``-Dcuready_DIR=`` of a C++ project wants."""
     return Path(__file__).resolve().parent / "lib" / "cmake" / "cuready"
 
 
@@ -15,9 +15,9 @@ def main() -> int:
     """Answer ``--cmake-dir`` without loading the command line; hand everything else to it."""
     if sys.argv[1:] == ["--cmake-dir"]:
         folder = cmake_dir()
-        if not (folder / "cureadyConfig.cmake").is_file():
+        if not (folder / "cuready-config.cmake").is_file():
             sys.stderr.write(
-                f"cuready: error: {folder} holds no cureadyConfig.cmake: "
+                f"cuready: error: {folder} holds no cuready-config.cmake: "
                 "this install has no C++ part; install the wheel, not the bare sources\n"
             )
             return 1
