@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from cuready.cli._common import document, emit_json, format_option, progress
 from cuready.errors import InputError, TensorRTError
 
+F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-LIBRARY = click.option("--library", type=click.Path(exists=True, path_type=Path),
-                       help="The TensorRT library to use instead of the one that is found.")  # fmt: skip
+LIBRARY = click.option(
+    "--library",
+    type=click.Path(exists=True, path_type=Path),
+    help="The TensorRT library to use instead of the one that is found.",
+)
 DEVICE = click.option("--device", type=click.IntRange(min=0), default=0, show_default=True,
                       help="Number of the GPU, as CUDA counts.")  # fmt: skip
 PLUGINS = click.option("--plugin", "plugins", multiple=True, type=FILE,
@@ -125,8 +130,14 @@ def run(
         if name not in loaded.outputs:
             names = ", ".join(loaded.outputs)
             raise InputError(f"the engine has no output {name!r}; it has {names}")
-    arrays = feeds.make_inputs(loaded, given, open_shapes, seed=seed,
-                               mean=_numbers(mean, "--mean"), std=_numbers(std, "--std"))  # fmt: skip
+    arrays = feeds.make_inputs(
+        loaded,
+        given,
+        open_shapes,
+        seed=seed,
+        mean=_numbers(mean, "--mean"),
+        std=_numbers(std, "--std"),
+    )
     results = loaded.create_context(profile=profile).run(arrays)
     feeds.save(results, targets)
     rows = []
@@ -225,23 +236,35 @@ def bench(
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8", "strong")
 
 
-def _bound(name: str) -> Any:
-    return click.option(f"--{name}", f"{name}_shapes", multiple=True, metavar="NAME=1x3x224x224",
-                        help=f"The {name} shape of an open input; repeat for more profiles.")  # fmt: skip
+def _bound(name: str) -> Callable[[F], F]:
+    return click.option(
+        f"--{name}",
+        f"{name}_shapes",
+        multiple=True,
+        metavar="NAME=1x3x224x224",
+        help=f"The {name} shape of an open input; repeat for more profiles.",
+    )
 
 
 @engine.command()
 @click.argument("model", type=FILE)
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="The plan; by default MODEL with .plan.")  # fmt: skip
-@click.option("--precision", multiple=True, type=click.Choice(PRECISIONS),
-              help="What the builder may use besides fp32; strong: exactly the model's types.")  # fmt: skip
+@click.option(
+    "--precision",
+    multiple=True,
+    type=click.Choice(PRECISIONS),
+    help="What the builder may use besides fp32; strong: exactly the model's types.",
+)
 @_bound("min")
 @_bound("opt")
 @_bound("max")
 @click.option("--version-compatible", is_flag=True, help="Newer TensorRT of the major runs it too.")
-@click.option("--hardware-compatible", type=click.Choice(("ampere+", "same")),
-              help="Other GPUs run it too: Ampere and newer, or the same compute capability.")  # fmt: skip
+@click.option(
+    "--hardware-compatible",
+    type=click.Choice(("ampere+", "same")),
+    help="Other GPUs run it too: Ampere and newer, or the same compute capability.",
+)
 @click.option("--refit", is_flag=True, help="Weights can be replaced later.")
 @click.option("--workspace", type=click.IntRange(min=1), metavar="MIB", help="Memory at most.")
 @click.option("--optimization", type=click.IntRange(0, 5), help="How hard the builder tries.")

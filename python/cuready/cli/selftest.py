@@ -36,8 +36,13 @@ FORMATS = ("text", "json", "junit", "html")
 @click.option("--stage-limit", type=click.FloatRange(min=0.1), metavar="SECONDS",
               help="A stage without an answer for so long counts as hung.")  # fmt: skip
 @click.option("--list", "list_stages", is_flag=True, help="List the stages and stop.")
-@click.option("--format", "output_format", type=click.Choice(FORMATS), default=None,
-              help="How to print the answer; by default from the name of --output, else text.")  # fmt: skip
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(FORMATS),
+    default=None,
+    help="How to print the answer; by default from the name of --output, else text.",
+)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the report to FILE and print a summary.")  # fmt: skip
 def selftest(
@@ -79,8 +84,16 @@ def selftest(
 
 def _list(output_format: str) -> int:
     if output_format == "json":
-        body = [{"id": stage.id, "title": stage.title, "proves": stage.proves,
-                 "needs": list(stage.needs), "limit_s": stage.limit_s} for stage in STAGES]  # fmt: skip
+        body = [
+            {
+                "id": stage.id,
+                "title": stage.title,
+                "proves": stage.proves,
+                "needs": list(stage.needs),
+                "limit_s": stage.limit_s,
+            }
+            for stage in STAGES
+        ]
         click.echo(json.dumps(document({"stages": body}), indent=2))
         return 0
     for stage in STAGES:

@@ -55,7 +55,8 @@ class Compared:
 
 
 def _middle(side: list[rt.BenchmarkReport], name: str) -> float:
-    return statistics.median(getattr(one, name).median for one in side)
+    medians: list[float] = [getattr(one, name).median for one in side]
+    return statistics.median(medians)
 
 
 def measure(engine: rt.Engine, duration: float, options: Mapping[str, Any]) -> rt.BenchmarkReport:

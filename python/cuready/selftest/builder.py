@@ -95,7 +95,7 @@ def run_child(
     timer.start()
     begin = time.monotonic()
     try:
-        assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018
+        assert process.stdin and process.stdout and process.stderr  # noqa: S101
         reader = threading.Thread(target=_collect, args=(process.stderr, words), daemon=True)
         reader.start()
         with contextlib.suppress(BrokenPipeError), process.stdin as pipe:

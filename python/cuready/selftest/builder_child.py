@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The request cannot be done by this TensorRT; the message says why."""
 
 
@@ -37,10 +37,11 @@ class Build:
 
     def _make_logger(self) -> Any:
         trt, say = self.trt, self.say
+        base = trt.ILogger
 
-        class Logger(trt.ILogger):  # type: ignore[misc]
+        class Logger(base):  # type: ignore[misc,valid-type]
             def __init__(self) -> None:
-                trt.ILogger.__init__(self)
+                base.__init__(self)
 
             def log(self, severity: Any, message: str) -> None:
                 if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
@@ -51,7 +52,7 @@ class Build:
         return Logger()
 
     def run(self) -> dict[str, Any]:
-        """Build and write the plan; returns facts about it. Raises Refused."""
+        """Build and write the plan; returns facts about it. Raises RefusedError."""
         trt = self.trt
         for path in self.request.get("plugins", ()):
             import ctypes
@@ -61,7 +62,7 @@ class Build:
             trt.init_libnvinfer_plugins(self.logger, "")
         builder = trt.Builder(self.logger)
         if not builder:
-            raise Refused("TensorRT made no builder")
+            raise RefusedError("TensorRT made no builder")
         network = builder.create_network(self._network_flags())
         if self.request["kind"] == "onnx":
             self._parse(network)
@@ -79,7 +80,7 @@ class Build:
         self.say("progress", phase="build", done=0, total=0)
         plan = builder.build_serialized_network(network, config)
         if plan is None:
-            raise Refused("TensorRT built nothing")
+            raise RefusedError("TensorRT built nothing")
         data = bytes(plan)
         target = Path(self.request["output"])
         part = target.with_name(f".{target.name}.part")
@@ -104,7 +105,9 @@ class Build:
         strong = "strong" in self.request.get("precision", ())
         if strong:
             if not hasattr(flag, "STRONGLY_TYPED"):
-                raise Refused(f"TensorRT {self.release} has no strongly typed networks (since 9.1)")
+                raise RefusedError(
+                    f"TensorRT {self.release} has no strongly typed networks (since 9.1)"
+                )
             flags |= 1 << int(flag.STRONGLY_TYPED)
         return flags
 
@@ -119,7 +122,7 @@ class Build:
             node = getattr(error, "node_name", lambda: "")()
             where = f" (node {node})" if node else ""
             self.say("log", severity="error", text=f"{error.desc()}{where}")
-        raise Refused(f"the ONNX parser of TensorRT {self.release} does not take {path}")
+        raise RefusedError(f"the ONNX parser of TensorRT {self.release} does not take {path}")
 
     def _affine(self, network: Any) -> None:
         """y = scale * x + bias over one vector, made with the network's own functions."""
@@ -149,7 +152,7 @@ class Build:
                 continue
             flag = getattr(self.trt.BuilderFlag, names[wanted], None)
             if flag is None:
-                raise Refused(
+                raise RefusedError(
                     f"{'TensorRT for RTX' if self.is_rtx else 'TensorRT'} {self.release} takes the "
                     f"precision from the model: export it in {wanted}"
                 )
@@ -161,7 +164,7 @@ class Build:
         if self.request.get("version_compatible"):
             flag = getattr(self.trt.BuilderFlag, "VERSION_COMPATIBLE", None)
             if flag is None:
-                raise Refused(f"TensorRT {self.release} builds no version-compatible plans")
+                raise RefusedError(f"TensorRT {self.release} builds no version-compatible plans")
             config.set_flag(flag)
         level = self.request.get("hardware_compatible")
         if level:
@@ -169,7 +172,9 @@ class Build:
             wanted = {"ampere+": "AMPERE_PLUS", "same": "SAME_COMPUTE_CAPABILITY"}[level]
             value = getattr(levels, wanted, None)
             if value is None:
-                raise Refused(f"TensorRT {self.release} has no hardware compatibility {level!r}")
+                raise RefusedError(
+                    f"TensorRT {self.release} has no hardware compatibility {level!r}"
+                )
             config.hardware_compatibility_level = value
         if self.request.get("refit"):
             config.set_flag(self.trt.BuilderFlag.REFIT)
@@ -184,14 +189,14 @@ class Build:
         given: list[dict[str, Any]] = list(self.request.get("profiles", ()))
         for name in {name for profile in given for name in profile}:
             if name not in inputs:
-                raise Refused(f"the model has no input {name!r}; it has {', '.join(inputs)}")
+                raise RefusedError(f"the model has no input {name!r}; it has {', '.join(inputs)}")
         is_open = [name for name, one in inputs.items() if any(size < 0 for size in one.shape)]
         missing = [name for name in is_open if not all(name in profile for profile in given)]
         if is_open and (not given or missing):
             shapes = ", ".join(
                 f"{name} {tuple(inputs[name].shape)}" for name in (missing or is_open)
             )
-            raise Refused(
+            raise RefusedError(
                 f"no sizes are given for the open inputs {shapes}: use --min, --opt and --max"
             )
         for number, bounds in enumerate(given):
@@ -200,10 +205,10 @@ class Build:
                 shape = inputs[name].shape
                 for bound in (low, best, high):
                     if len(bound) != len(shape):
-                        raise Refused(f"{name} has {len(shape)} dimensions, not {len(bound)}")
+                        raise RefusedError(f"{name} has {len(shape)} dimensions, not {len(bound)}")
                 profile.set_shape(name, low, best, high)
             if not given or config.add_optimization_profile(profile) < 0:
-                raise Refused(f"TensorRT does not take profile {number}")
+                raise RefusedError(f"TensorRT does not take profile {number}")
 
     def _timing_cache(self, config: Any) -> Path | None:
         path = self.request.get("timing_cache")
@@ -234,7 +239,7 @@ class Build:
 
         class Monitor(base):  # type: ignore[misc,valid-type]
             def __init__(self) -> None:
-                base.__init__(self)
+                base.__init__(self)  # type: ignore[misc]
                 self.totals: dict[str, int] = {}
 
             def phase_start(self, name: str, parent: str | None, steps: int) -> None:
@@ -264,7 +269,7 @@ def main() -> int:
 
         try:
             facts = Build(request, answers).run()
-        except Refused as refused:
+        except RefusedError as refused:
             end(False, reason=str(refused))
         except ImportError as error:
             end(False, reason=f"{request['module']} cannot be imported: {error}")

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cuready.errors import CureadyError
-from cuready.selftest.job import Job, StageFailed, StageSkipped
-from cuready.selftest.stages import STAGES
+from cuready.selftest.job import Job, StageFailedError, StageSkippedError
+from cuready.selftest.stages import OFFLINE, STAGES
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
             answers.write(json.dumps(message) + "\n")
             answers.flush()
 
-        table = {stage.id: stage for stage in STAGES}
+        table = {stage.id: stage for stage in (*STAGES, OFFLINE)}
         session: dict[str, Any] = {}
         for name in request["stages"]:
             say({"event": "start", "stage": name})
@@ -50,9 +50,9 @@ def run_stage(module: str, job: Job) -> dict[str, Any]:
     try:
         proof = importlib.import_module(f"cuready.selftest.proofs.{module}")
         getattr(proof, f"prove_{job.stage}")(job)
-    except StageSkipped as skipped:
+    except StageSkippedError as skipped:
         status, reason, unanswered = "skipped", str(skipped), skipped.unanswered
-    except StageFailed as failed:
+    except StageFailedError as failed:
         status, reason, error = "failed", str(failed), {"kind": failed.kind, **failed.details}
     except CureadyError as failure:
         status, reason, error = "failed", _in_words(failure), failure.to_dict()

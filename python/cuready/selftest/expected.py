@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -61,7 +62,7 @@ def nvml_facts(uuid: str) -> dict[str, Any]:
         handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
     except Exception:
         return {}
-    questions = {
+    questions: dict[str, Callable[[], Any]] = {
         "memory_clock_mhz": lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_MEM),
         "memory_bus_bits": lambda: pynvml.nvmlDeviceGetMemoryBusWidth(handle),
         "pcie_generation": lambda: pynvml.nvmlDeviceGetMaxPcieLinkGeneration(handle),

@@ -1,4 +1,4 @@
-"""Inputs for an engine: from .npy and image files, random or zero, in the engine's own shapes."""
+"""Inputs for an engine: .npy and image files, random or zero, in the engine's own shapes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ from cuready.errors import InputError, MissingExtra
 __all__ = ["assignments", "make_inputs", "numpy", "parse_shape", "parse_shapes", "save"]
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
-NUMPY_NAMES = {"float32": "float32", "float16": "float16", "int8": "int8", "int32": "int32",
-               "int64": "int64", "bool": "bool", "uint8": "uint8", "bfloat16": "uint16"}  # fmt: skip
+NUMPY_NAMES = {
+    "float32": "float32",
+    "float16": "float16",
+    "int8": "int8",
+    "int32": "int32",
+    "int64": "int64",
+    "bool": "bool",
+    "uint8": "uint8",
+    "bfloat16": "uint16",
+}
 LARGEST_INTEGER = 10
 
 
@@ -90,7 +98,7 @@ def make_inputs(
         if source == "zeros":
             arrays[name] = np.zeros(shape, dtype)
         elif source == "random":
-            arrays[name] = _random(np, random, shape, dtype)
+            arrays[name] = _random(random, shape, dtype)
         elif Path(source).suffix.lower() in IMAGES:
             arrays[name] = _image(np, name, Path(source), shape, dtype, mean, std)
         else:
@@ -110,7 +118,7 @@ def _own_shape(engine: rt.Engine, info: rt.TensorInfo) -> tuple[int, ...]:
     return shape
 
 
-def _random(np: Any, random: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+def _random(random: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     if dtype.kind == "f":
         return random.standard_normal(shape).astype(dtype)
     if dtype.kind == "b":

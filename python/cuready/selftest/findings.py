@@ -1,4 +1,4 @@
-"""Turns a failed stage into findings: ids of the doctor's catalogue where they fit, own ones else."""
+"""Turns a failed stage into findings: ids of the doctor's catalogue where they fit."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import cuready.runtime as rt
 
-__all__ = ["Job", "StageFailed", "StageSkipped"]
+__all__ = ["Job", "StageFailedError", "StageSkippedError"]
 
 
-class StageFailed(Exception):
+class StageFailedError(Exception):
     """The GPU did something wrong. ``kind`` chooses the finding; ``details`` go into the report."""
 
     def __init__(self, reason: str, *, kind: str, **details: Any) -> None:
@@ -22,7 +22,7 @@ class StageFailed(Exception):
         self.details = details
 
 
-class StageSkipped(Exception):
+class StageSkippedError(Exception):
     """The stage cannot prove anything here. ``unanswered``: it was asked for all the same."""
 
     def __init__(self, reason: str, *, unanswered: bool = False) -> None:

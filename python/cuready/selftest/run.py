@@ -8,8 +8,8 @@ from cuready.doctor.finding import Finding, Severity
 from cuready.errors import CureadyError
 from cuready.selftest import expected
 from cuready.selftest.findings import findings_of
-from cuready.selftest.model import Report, StageResult, Status
-from cuready.selftest.stages import Options, chosen
+from cuready.selftest.model import Report, Status
+from cuready.selftest.stages import OFFLINE, Options, chosen
 from cuready.selftest.supervise import Supervisor, Watcher
 
 __all__ = ["selftest"]
@@ -31,7 +31,7 @@ def selftest(options: Options, on_event: Watcher | None = None) -> Report:
     driver = report.stage("driver")
     _describe(report)
     if driver.unanswered:
-        report.note = driver.reason
+        report.note = driver.reason.partition(":")[0]
         _without_gpu(report, options)
     expected.apply(report)
     report.findings = findings_of(report)
@@ -68,27 +68,15 @@ def _describe(report: Report) -> None:
 def _without_gpu(report: Report, options: Options) -> None:
     """What can be said without a GPU: which TensorRT is here, what the given plan is."""
     import cuready.runtime as rt
-    from cuready.selftest.proofs.tensorrt import library_only
 
     for stage in report.stages:
         if stage.id == "tensorrt":
-            stage.facts["library"] = library_only(str(options.library) if options.library else None)
-            _say_library(stage)
+            (library,) = Supervisor(options).run([OFFLINE])
+            stage.reason, stage.facts, stage.error = library.reason, library.facts, library.error
         if stage.id == "engine" and options.engine is not None:
-            try:
-                plan = rt.probe(options.engine)
-                stage.facts["plan"] = {"built_by": str(plan.built_by), "size": plan.size}
-                stage.reason = f"built by TensorRT {plan.built_by}; not run: no GPU"
-            except CureadyError as error:
-                stage.reason = error.message
-
-
-def _say_library(stage: StageResult) -> None:
-    facts = stage.facts["library"]
-    if "problem" in facts:
-        stage.reason = facts["problem"]
-    else:
-        stage.reason = f"TensorRT {facts['version']} loads ({facts['path']}); not run: no GPU"
+            plan = rt.probe(options.engine)
+            stage.facts["plan"] = {"built_by": str(plan.built_by), "size": plan.size}
+            stage.reason = f"built by TensorRT {plan.built_by}; not run: no GPU"
 
 
 def _doctor(known: list[Finding]) -> list[Finding]:

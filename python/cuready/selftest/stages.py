@@ -8,7 +8,7 @@ from typing import Any
 
 from cuready.errors import InputError
 
-__all__ = ["STAGES", "Options", "Stage", "chosen", "limit"]
+__all__ = ["OFFLINE", "STAGES", "Options", "Stage", "chosen", "limit"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,10 @@ STAGES: tuple[Stage, ...] = (
     Stage("soak", "Soak", "results stay right while the GPU is hot", "soak",
           ("events",), 120, alone=True),
 )  # fmt: skip
+
+
+# Run instead of "tensorrt" where there is no GPU; the rest of that stage's proof needs one.
+OFFLINE = Stage("library", "TensorRT", "TensorRT loads and says its version", "tensorrt")
 
 
 @dataclass(frozen=True)

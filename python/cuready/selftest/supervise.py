@@ -1,4 +1,4 @@
-"""Runs the stages in child processes: a hang, a crash or a lost GPU ends a child, never this one."""
+"""Runs the stages in child processes: a hang, a crash or a lost GPU ends a child, never us."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proves that the driver compiles kernels and that their numbers are right: fp32, fp16, tensor cores."""
+"""Proves that the driver compiles kernels and their numbers are right: fp32, fp16, tensor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Sequence
 
 import cuready.runtime as rt
-from cuready.selftest.job import Job, StageFailed
+from cuready.selftest.job import Job, StageFailedError
 
 COUNT = 1 << 16
 BLOCK = 256
@@ -54,10 +54,10 @@ def download(buffer: rt.DeviceBuffer, stream: rt.Stream) -> bytes:
 
 def compare(what: str, got: Sequence[float], wanted: Sequence[float]) -> None:
     """All of these results are exact in their type: any difference is an error."""
-    wrong = [i for i, (a, b) in enumerate(zip(got, wanted, strict=True)) if not a == b]
+    wrong = [i for i, (a, b) in enumerate(zip(got, wanted, strict=True)) if a != b]
     if wrong:
         first = wrong[0]
-        raise StageFailed(
+        raise StageFailedError(
             f"{what}: {len(wrong)} of {len(wanted)} results are wrong; number {first} is "
             f"{got[first]!r} and should be {wanted[first]!r}",
             kind="compute_wrong", what=what, wrong=len(wrong), first=first,

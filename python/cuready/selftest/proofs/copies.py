@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import cuready.runtime as rt
-from cuready.selftest.job import Job, StageFailed
+from cuready.selftest.job import Job, StageFailedError
 
 KIB, MIB = 1 << 10, 1 << 20
 SIZES = (4 * KIB, 64 * KIB, MIB, 8 * MIB, 64 * MIB, 256 * MIB)
@@ -26,7 +26,7 @@ def prove_copies(job: Job) -> None:
     there = rt.DeviceBuffer(largest, device=job.device)
     other = rt.DeviceBuffer(largest, device=job.device)
 
-    verify(job, pageable, pinned, back, there, other, stream)
+    verify(pageable, pinned, back, there, other, stream)
     hosts = {"pinned": pinned, "pageable": _Address(pageable)}
     for kind, host in hosts.items():
         measure(job, f"host to device, {kind}", there, host, sizes, stream)
@@ -51,7 +51,6 @@ def _pattern(size: int, seed: int) -> bytes:
 
 
 def verify(
-    job: Job,
     pageable: bytearray,
     pinned: rt.PinnedBuffer,
     back: rt.PinnedBuffer,
@@ -90,7 +89,7 @@ def blame(wanted: bytes, got: bytes, kind: str) -> None:
         places = [i for i, (a, b) in enumerate(zip(piece, other, strict=True)) if a != b]
         wrong += len(places)
         first = first if first >= 0 else start + places[0]
-    raise StageFailed(
+    raise StageFailedError(
         f"{wrong} of {len(wanted)} bytes changed on the way to the GPU and back "
         f"({kind} host memory); the first is byte {first}",
         kind="copy_corrupt", wrong=wrong, first=first,

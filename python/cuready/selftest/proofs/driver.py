@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cuready.runtime as rt
 from cuready.errors import CudaError, DriverNotFound
-from cuready.selftest.job import Job, StageFailed, StageSkipped
+from cuready.selftest.job import Job, StageFailedError, StageSkippedError
 
 NVIDIA = "0x10de"
 DISPLAY_CLASSES = ("0x03", "0x0302")
@@ -39,7 +39,7 @@ def prove_driver(job: Job) -> None:
         absent = step == "open" or error.code == NO_DEVICE
         if absent and not hardware:
             reason = f"no NVIDIA GPU in this machine: {error.message}"
-            raise StageSkipped(reason, unanswered=True) from None
+            raise StageSkippedError(reason, unanswered=True) from None
         raise
     job.fact("driver", {key: str(report[key]) for key in ("library", "found_by", "cuda_version")
                         if key in report})  # fmt: skip
@@ -47,11 +47,11 @@ def prove_driver(job: Job) -> None:
     job.fact("devices", devices)
     if not devices:
         if not gpu_hardware():
-            raise StageSkipped("no NVIDIA GPU: the driver names none", unanswered=True)
-        raise StageFailed("the driver answers and names no GPU", kind="no_device")
+            raise StageSkippedError("no NVIDIA GPU: the driver names none", unanswered=True)
+        raise StageFailedError("the driver answers and names no GPU", kind="no_device")
     ordinal = int(job.options["device"])
     if ordinal >= len(devices):
-        raise StageFailed(
+        raise StageFailedError(
             f"there is no GPU {ordinal}: the driver names {len(devices)}", kind="no_device"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import cuready.runtime as rt
-from cuready.selftest.job import Job, StageFailed
+from cuready.selftest.job import Job, StageFailedError
 
 
 def prove_engine(job: Job) -> None:
@@ -54,7 +54,7 @@ def repeatable(job: Job, engine: rt.Engine, opt: dict[str, tuple[int, ...]]) -> 
         del context
     differing = [name for name in results[0] if results[0][name] != results[1][name]]
     if differing:
-        raise StageFailed(
+        raise StageFailedError(
             f"two runs on the same input differ in {', '.join(differing)}", kind="engine_unstable"
         )
 

@@ -7,7 +7,7 @@ import time
 
 import cuready.runtime as rt
 from cuready.errors import OutOfMemory
-from cuready.selftest.job import Job, StageFailed
+from cuready.selftest.job import Job, StageFailedError
 
 MIB = 1 << 20
 SIZES = (1, 255, 4096, 64 << 10, MIB, 16 * MIB, 128 * MIB)
@@ -35,7 +35,7 @@ def prove_memory(job: Job) -> None:
     job.figure("slowest allocation", slowest * 1000, "ms")
     lost = free_before - free_after
     if lost > 64 * MIB:
-        raise StageFailed(
+        raise StageFailedError(
             f"{lost // MIB} of {total // MIB} MiB were not given back after they were freed "
             "(or another process took them meanwhile)", kind="memory_lost", lost=lost,
         )  # fmt: skip
@@ -63,7 +63,7 @@ def prove_pattern(job: Job) -> None:
     held = hold(job, int(free * float(job.options["share"])))
     tested = sum(buffer.nbytes for buffer in held)
     if not held:
-        raise StageFailed("no memory was free for the pattern", kind="memory_lost")
+        raise StageFailedError("no memory was free for the pattern", kind="memory_lost")
     stream = job.stream()
     result = rt.DeviceBuffer(16, device=job.device)
     grid = max(1, int(job.device.describe()["multiprocessors"]) * 8)
@@ -82,7 +82,7 @@ def prove_pattern(job: Job) -> None:
         result.copy_to(answer, stream=stream)
         wrong, smallest = struct.unpack("<QQ", answer)
         if wrong:
-            raise StageFailed(
+            raise StageFailedError(
                 f"{wrong} of {tested // VECTOR} 16-byte words do not hold what was written; the "
                 f"first is {smallest * VECTOR} bytes into the tested memory",
                 kind="memory_pattern", wrong=wrong, first=smallest * VECTOR,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cuready.runtime as rt
-from cuready.selftest.job import Job, StageFailed, StageSkipped
+from cuready.selftest.job import Job, StageFailedError, StageSkippedError
 from cuready.selftest.proofs.copies import _pattern
 
 MIB = 1 << 20
@@ -12,7 +12,7 @@ MIB = 1 << 20
 def prove_peers(job: Job) -> None:
     count = rt.device_count()
     if count < 2:
-        raise StageSkipped("there is one GPU")
+        raise StageSkippedError("there is one GPU")
     size = 16 * MIB if job.quick else 128 * MIB
     devices = [rt.Device(ordinal) for ordinal in range(count)]
     direct = 0
@@ -46,7 +46,7 @@ def transfer(source: rt.Device, target: rt.Device, size: int) -> float:
     got = bytearray(size)
     arrived.copy_to(got, stream=incoming)
     if got != wanted:
-        raise StageFailed(
+        raise StageFailedError(
             f"bytes changed between GPU {source.ordinal} and GPU {target.ordinal}",
             kind="peer_corrupt", source=source.ordinal, target=target.ordinal,
         )  # fmt: skip

@@ -7,7 +7,7 @@ from array import array
 from typing import Any
 
 import cuready.runtime as rt
-from cuready.selftest.job import Job, StageFailed
+from cuready.selftest.job import Job, StageFailedError
 from cuready.selftest.watch import Watch
 
 BLOCK = 256
@@ -32,12 +32,12 @@ def prove_soak(job: Job) -> None:
                 problem = watch.problem()
                 if problem is not None:
                     report(job, watch, rounds)
-                    raise StageFailed(problem.text, kind=problem.kind, **problem.details)
+                    raise StageFailedError(problem.text, kind=problem.kind, **problem.details)
         watch.sample()
         problem = watch.problem()
         report(job, watch, rounds)
     if problem is not None:
-        raise StageFailed(problem.text, kind=problem.kind, **problem.details)
+        raise StageFailedError(problem.text, kind=problem.kind, **problem.details)
     job.reason = f"{rounds} rounds, every result right" + watch.remark()
 
 
@@ -71,7 +71,7 @@ class Load:
         self.out.copy_to(got, stream=self.stream)
         if got.count(self.wanted) != len(got):
             wrong = len(got) - got.count(self.wanted)
-            raise StageFailed(
+            raise StageFailedError(
                 f"{wrong} of {len(got)} results became wrong under load",
                 kind="soak_wrong", wrong=wrong,
             )  # fmt: skip

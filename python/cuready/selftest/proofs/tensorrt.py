@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import cuready.runtime as rt
-from cuready.errors import CureadyError, LibraryNotFound
+from cuready.errors import LibraryNotFound
 from cuready.selftest import builder
-from cuready.selftest.job import Job, StageFailed, StageSkipped
+from cuready.selftest.job import Job, StageFailedError, StageSkippedError
 
 RUNS = 20
 # The network that is built on the spot when no shipped plan fits: y = 2x + 1.
@@ -22,8 +22,6 @@ AFFINE = {"inputs": {"x": [float(i % 17) - 8 for i in range(64)]}, "scale": 2.0,
 
 def prove_tensorrt(job: Job) -> None:
     library = open_library(job)
-    if library is None:
-        return
     fitting = [plan for plan in shipped() if plan["built_by"] == release(library)]
     capability = job.compute_capability
     usable = [
@@ -31,20 +29,20 @@ def prove_tensorrt(job: Job) -> None:
         if capability >= tuple(map(int, plan["minimum_compute_capability"].split(".")))
     ]  # fmt: skip
     if library.kind == "dispatch":
-        raise StageSkipped(f"{library.path} is the dispatch library: it runs nothing itself")
+        raise StageSkippedError(f"{library.path} is the dispatch library: it runs nothing itself")
     if usable:
         run_shipped(job, library, usable)
     else:
         built_here(job, library)
 
 
-def open_library(job: Job) -> rt.Library | None:
+def open_library(job: Job) -> rt.Library:
     asked = job.options["library"]
     try:
         library = rt.load(asked)
     except LibraryNotFound as error:
         if asked is None:
-            raise StageSkipped(f"no TensorRT here: {error.message}") from None
+            raise StageSkippedError(f"no TensorRT here: {error.message}") from None
         raise
     job.fact("library", {"path": library.path, "version": str(library.version),
                          "kind": library.kind, "found_by": library.found_by})  # fmt: skip
@@ -89,14 +87,14 @@ def built_here(job: Job, library: rt.Library) -> None:
     why = f"TensorRT {version} loads; no shipped plan is for it (they are for {lines})"
     python = builder.installed(library.version)
     if library.kind != "full" or python is None:
-        raise StageSkipped(f"{why}, and no builder of that version is installed to make one")
+        raise StageSkippedError(f"{why}, and no builder of that version is installed to make one")
     with tempfile.TemporaryDirectory(prefix="cuready-selftest-") as folder:
         target = Path(folder) / "selftest.plan"
         request = {"kind": "affine", "module": python.module, "scale": AFFINE["scale"],
                    "bias": AFFINE["bias"], "size": 64, "output": str(target)}  # fmt: skip
         outcome = builder.run_child(request, limit_s=150)
         if not outcome.ok:
-            raise StageFailed(f"{why}; building one failed: {outcome.reason}", kind="trt_build",
+            raise StageFailedError(f"{why}; building one failed: {outcome.reason}", kind="trt_build",
                               messages=outcome.errors[-5:])  # fmt: skip
         engine = rt.Runtime(library, device=job.device).load(target.read_bytes())
     x = array("f", AFFINE["inputs"]["x"])  # type: ignore[index]
@@ -135,7 +133,7 @@ def check_run(
                  if not abs(a - b) <= tolerance * (1 + abs(b))]  # fmt: skip
         if wrong:
             first = wrong[0]
-            raise StageFailed(
+            raise StageFailedError(
                 f"{name}: {len(wrong)} of {len(values)} values of {key} are wrong; number {first} "
                 f"is {got[first]!r} and should be {values[first]!r}", kind="trt_wrong",
             )  # fmt: skip
@@ -152,16 +150,9 @@ def device_array(job: Job, shape: list[int], data: array[float]) -> rt.DeviceBuf
     return buffer
 
 
-def library_only(asked: str | None) -> dict[str, Any]:
-    """What can be said of TensorRT without a GPU: which library, which version, which plans fit."""
-    try:
-        library = rt.load(asked)
-    except CureadyError as error:
-        return {"problem": error.message}
-    fitting = [plan["file"] for plan in shipped() if plan["built_by"] == release(library)]
-    return {
-        "path": library.path,
-        "version": str(library.version),
-        "kind": library.kind,
-        "plans": fitting,
-    }
+def prove_library(job: Job) -> None:
+    """Without a GPU: which library is here, which version, and which shipped plans it would run."""
+    library = open_library(job)
+    names = [plan["file"] for plan in shipped() if plan["built_by"] == release(library)]
+    job.fact("plans", names)
+    job.reason = f"TensorRT {library.version} loads ({library.path}); not run: no GPU"

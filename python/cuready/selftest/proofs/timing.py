@@ -7,7 +7,7 @@ import struct
 import time
 
 import cuready.runtime as rt
-from cuready.selftest.job import Job, StageFailed
+from cuready.selftest.job import Job, StageFailedError
 
 SPIN_MS = 20.0
 MILLION = 1_000_000
@@ -54,7 +54,7 @@ def judge_overlap(ratio: float) -> None:
         if os.environ.get(name) not in (None, "", "0")
     ]
     why = "; ".join(causes) or "a busy GPU, a debugger or a profiler can be the cause"
-    raise StageFailed(
+    raise StageFailedError(
         f"two streams take {2 / ratio:.2f} times as long as one kernel instead of 1: {why}",
         kind="no_overlap", ratio=ratio,
     )  # fmt: skip
@@ -90,7 +90,8 @@ def judge_events(timer: float, events: float, host: float) -> None:
     """Events enclose the kernel, and the host encloses the events; 1 ms or 5 % of slack each."""
     slack = max(1.0, 0.05 * SPIN_MS)
     if timer < SPIN_MS * 0.95 or events < timer - slack or events > host + slack:
-        raise StageFailed(
+        raise StageFailedError(
             f"the clocks disagree: {timer:.2f} ms by the GPU's timer, {events:.2f} ms by events, "
-            f"{host:.2f} ms by the host", kind="events_wrong", timer=timer, events=events, host=host,
+            f"{host:.2f} ms by the host", kind="events_wrong",
+            timer=timer, events=events, host=host,
         )  # fmt: skip

@@ -26,7 +26,8 @@ summary b{flex:1 1 12rem}.time{color:var(--skip)}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%}
 th,td{border-bottom:1px solid var(--line);padding:.25rem .5rem;text-align:left}
 td.n{text-align:right;white-space:nowrap}
-.finding{border-left:.3rem solid var(--bad);background:var(--soft);margin:.6rem 0;padding:.4rem .8rem}
+.finding{border-left:.3rem solid var(--bad);
+background:var(--soft);margin:.6rem 0;padding:.4rem .8rem}
 .finding.warning{border-color:#c98a10}
 figure{margin:1rem 0}figcaption{font-weight:600}svg{width:100%;height:auto;display:block}
 svg text{font-size:15px;fill:currentColor}.grid{stroke:var(--line)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
 from cuready.selftest.model import Series
@@ -14,6 +14,7 @@ WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 70, 16, 16, 48
 COLOURS = ("#2f7ed8", "#d9822b", "#2e9e5b", "#b2469a", "#6b6ecf", "#a15c38", "#17828f")
 MARKS = ("", "6 3", "2 3", "9 3 2 3", "", "6 3", "2 3")
+Place = Callable[[float, float], tuple[float, float]]
 BINARY = ("B", "KiB", "MiB", "GiB")
 
 
@@ -66,11 +67,13 @@ def _floor(values: list[float]) -> float:
     return 0.0 if low <= 0 or low < 0.7 * high else low - (high - low or low) * 0.2
 
 
-def _axes(lines, low, high, at, logarithmic) -> Iterator[str]:  # type: ignore[no-untyped-def]
+def _axes(
+    lines: Sequence[Series], low: float, high: float, at: Place, logarithmic: bool
+) -> Iterator[str]:
     first_x = min(min(line.x) for line in lines)
     for step in range(5):
         value = low + (high - low) * step / 4
-        x, y = at(first_x, value)
+        _, y = at(first_x, value)
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         text = f"{value:,.0f}" if high >= 20 else f"{value:.3g}"
         yield f'<text x="{LEFT - 8}" y="{y + 5:.1f}" text-anchor="end">{text}</text>'
@@ -106,7 +109,7 @@ def _size(value: float) -> str:
     return f"{value:g} {BINARY[unit]}"
 
 
-def _curves(lines, at) -> Iterator[str]:  # type: ignore[no-untyped-def]
+def _curves(lines: Sequence[Series], at: Place) -> Iterator[str]:
     for index, line in enumerate(lines):
         colour, dash = COLOURS[index % 7], MARKS[index % 7]
         places = [at(x, y) for x, y in zip(line.x, line.y, strict=True)]
@@ -119,5 +122,6 @@ def _curves(lines, at) -> Iterator[str]:  # type: ignore[no-untyped-def]
             for (x, y), value in zip(places, line.y, strict=True):
                 yield (
                     f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}">'
-                    f"<title>{escape(line.name)}: {value:.4g} {escape(line.y_unit)}</title></circle>"
+                    f"<title>{escape(line.name)}: {value:.4g} {escape(line.y_unit)}</title>"
+                    "</circle>"
                 )

@@ -1,0 +1,119 @@
+"""Each fault that the simulated driver can make is found by its stage, and none hangs us."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from cuready.selftest.model import Report, Status
+
+from .conftest import Run
+
+
+def failed(report: Report) -> list[str]:
+    return [stage.id for stage in report.stages if stage.status is Status.FAILED]
+
+
+def test_a_good_gpu_passes_every_stage(run: Run) -> None:
+    report = run()
+    assert {stage.id: stage.status.value for stage in report.stages} == dict.fromkeys(
+        ("driver", "context", "memory", "copies", "compute", "pattern", "overlap", "events",
+         "tensorrt", "peers"), "passed")  # fmt: skip
+    assert report.exit_code == 0
+    assert report.findings == []
+    assert report.stage("compute").facts["checked"] == ["fp32", "fp16", "tensor cores"]
+    assert "y = 2x + 1 right" in report.stage("tensorrt").reason
+
+
+@pytest.mark.parametrize(
+    ("fault", "stage", "finding"),
+    [
+        ("cuMemAlloc@1=2", "memory", "SELF03"),
+        ("op.memset@1=214", "memory", "SELF06"),
+        ("op.h2d@1=corrupt", "copies", "SELF07"),
+        ("op.d2h@1=corrupt", "copies", "SELF07"),
+        ("op.d2d@1=corrupt", "copies", "SELF07"),
+        ("op.d2d@1=999", "copies", "DRV15"),
+        ("cuModuleLoadDataEx@1=222", "compute", "DRV12"),
+        ("cuLaunchKernel@1=719", "compute", "SELF09"),
+        ("op.kernel@1=719", "compute", "SELF09"),
+        ("op.kernel@2=214", "compute", "SELF06"),
+        ("cuDevicePrimaryCtxRetain@1=46", "context", "SELF02"),
+        ("cuInit@1=802", "driver", "DRV10"),
+        ("cuInit@1=999", "driver", "DRV08"),
+    ],
+)
+def test_the_right_stage_finds_a_fault(run: Run, fault: str, stage: str, finding: str) -> None:
+    report = run(fault, only=("compute",))
+    assert failed(report) == [stage]
+    assert finding in [item.id for item in report.findings]
+    assert report.stage(stage).findings == [finding]
+    assert report.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "stage"), [("op.h2d@1=hang", "copies"), ("op.kernel@1=hang", "compute")]
+)
+def test_a_hang_is_stopped_and_named(run: Run, fault: str, stage: str) -> None:
+    begin = time.monotonic()
+    report = run(fault, only=("compute",), stage_limit=3.0)
+    assert time.monotonic() - begin < 60
+    assert failed(report) == [stage]
+    assert "no answer within 3 s" in report.stage(stage).reason
+    assert [item.id for item in report.findings] == ["DRV16"]
+
+
+def test_what_stands_on_a_failed_stage_is_skipped_and_says_so(run: Run) -> None:
+    report = run("op.h2d@1=corrupt")
+    assert report.stage("compute").status is Status.SKIPPED
+    assert "“Copies”, which failed" in report.stage("compute").reason
+    assert report.stage("peers").status is Status.SKIPPED
+
+
+def test_wrong_numbers_of_an_engine_are_found(run: Run, own_plans: object) -> None:
+    report = run(only=("tensorrt",), environment={"CUREADY_SELFTEST_PLANS": f"{own_plans}/wrong"})
+    assert failed(report) == ["tensorrt"]
+    assert "8 of 8 values of y are wrong" in report.stage("tensorrt").reason
+    assert [item.id for item in report.findings] == ["SELF14"]
+
+
+def test_a_tensorrt_without_a_fitting_plan_is_skipped_with_the_reason(run: Run) -> None:
+    stage = run(only=("tensorrt",), release="10.15").stage("tensorrt")
+    assert stage.status is Status.SKIPPED
+    assert "no shipped plan is for it" in stage.reason
+    assert "no builder" in stage.reason
+
+
+def test_a_gpu_without_tensor_cores_says_what_was_left_out(run: Run) -> None:
+    stage = run(only=("compute",), gpus="Old:6.1:256").stage("compute")
+    assert stage.status is Status.PASSED
+    assert stage.reason == "fp32, fp16 right; compute capability 6.1 has no tensor cores"
+
+
+def test_one_gpu_has_no_peers(run: Run) -> None:
+    stage = run(only=("peers",), gpus="One:9.0:256").stage("peers")
+    assert (stage.status, stage.reason) == (Status.SKIPPED, "there is one GPU")
+
+
+def test_the_users_own_plan_is_run(run: Run, own_plans: object) -> None:
+    from pathlib import Path
+
+    stage = run(only=("engine",), engine=Path(f"{own_plans}/right/a.plan")).stage("engine")
+    assert stage.status is Status.PASSED
+    assert {figure.name for figure in stage.figures} >= {"throughput", "gpu, median"}
+    assert [line.plot for line in stage.series] == ["latency"]
+
+
+def test_a_soak_checks_results_and_counts_rounds(run: Run) -> None:
+    stage = run(only=("soak",), minutes=0.03).stage("soak")
+    assert stage.status is Status.PASSED
+    assert next(figure.value for figure in stage.figures if figure.name == "rounds") >= 1
+
+
+def test_no_gpu_is_one_line_and_code_3(run: Run) -> None:
+    report = run(gpus="none")
+    assert report.exit_code == 3
+    assert report.note.startswith("no NVIDIA GPU")
+    assert "10.6.0" in report.stage("tensorrt").reason
+    assert failed(report) == []

@@ -1,0 +1,101 @@
+"""What counts as wrong, what is usual, and how a report is written."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from cuready.doctor.finding import Severity
+from cuready.errors import InputError
+from cuready.selftest import expected
+from cuready.selftest.findings import findings_of
+from cuready.selftest.job import StageFailedError
+from cuready.selftest.model import Figure, Report, Series, StageResult, Status
+from cuready.selftest.proofs.timing import judge_events, judge_overlap
+from cuready.selftest.render import render
+from cuready.selftest.stages import STAGES, Options, chosen
+
+
+def made(*stages: StageResult) -> Report:
+    return Report("quick", 0, {"gpu": "NVIDIA H200"}, list(stages), seconds=1.5)
+
+
+def test_streams_that_wait_for_each_other_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge_overlap(1.9)
+    monkeypatch.setenv("CUDA_LAUNCH_BLOCKING", "1")
+    with pytest.raises(StageFailedError, match="CUDA_LAUNCH_BLOCKING=1 is set"):
+        judge_overlap(1.0)
+
+
+@pytest.mark.parametrize("times", [(20, 12, 21), (5, 20, 21), (20, 40, 21)])
+def test_clocks_that_disagree_fail(times: tuple[float, float, float]) -> None:
+    judge_events(20.0, 20.1, 20.3)
+    with pytest.raises(StageFailedError, match="clocks disagree"):
+        judge_events(*times)
+
+
+def test_usual_comes_from_the_data_sheet_or_the_gpus_own_clock() -> None:
+    known = expected.usual("device to device", "NVIDIA H200", {})
+    assert known is not None
+    assert known[0] == (3600.0, 4560.0)
+    assert known[1].startswith("https://")
+    own = expected.usual(
+        "device to device", "New GPU", {"memory_clock_mhz": 10501, "memory_bus_bits": 384}
+    )
+    assert own is not None
+    assert own[0][1] == pytest.approx(957.7, abs=0.1)
+    assert expected.usual("device to device", "New GPU", {}) is None
+
+
+def test_a_figure_below_half_of_usual_is_a_warning_not_a_failure() -> None:
+    slow = StageResult("copies", "Copies", Status.PASSED,
+                       figures=[Figure("device to device", 900, "GB/s")])  # fmt: skip
+    report = made(slow)
+    expected.apply(report)
+    report.findings = findings_of(report)
+    assert [(item.id, item.severity) for item in report.findings] == [("SELF20", Severity.WARNING)]
+    assert report.exit_code == 0
+
+
+@pytest.mark.parametrize("stage", [stage.id for stage in STAGES])
+def test_every_stage_has_a_finding_for_any_error(stage: str) -> None:
+    report = made(StageResult(stage, stage, Status.FAILED, "no", error={"type": "Unheard"}))
+    (finding,) = findings_of(report)
+    assert finding.fix
+    assert finding.subject == stage
+
+
+def test_stages_bring_what_they_stand_on() -> None:
+    names = [stage.id for stage in chosen(Options(only=("events",)))]
+    assert names == ["driver", "context", "memory", "copies", "compute", "events"]
+    assert "engine" not in [stage.id for stage in chosen(Options())]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"memory_share": 1.5}, {"memory_share": 0}, {"only": ("nothing",)}]
+)
+def test_wrong_options_are_refused_by_name(wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        Options(**wrong)  # type: ignore[arg-type]
+
+
+def test_every_format_escapes_foreign_text() -> None:
+    nasty = '<script>alert(1)</script> \x07 & "q"'
+    stage = StageResult("driver", "Driver", Status.FAILED, nasty,
+                        series=[Series("bandwidth", nasty, [1, 2], [3, 4], "bytes", "GB/s")])  # fmt: skip
+    report = made(stage)
+    report.findings = findings_of(report)
+    assert "<script>" not in render(report, "html")
+    case = ET.fromstring(render(report, "junit").split("?>", 1)[1]).find("testcase/failure")
+    assert case is not None
+    assert "<script>" in str(case.get("message"))
+    assert "SELF21" in render(report, "text")
+    json.dumps(report.to_dict())
+
+
+def test_html_loads_nothing() -> None:
+    text = render(made(), "html")
+    for word in ("<script", "<link", "src=", "@import", "url("):
+        assert word not in text
