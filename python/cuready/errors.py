@@ -48,7 +48,7 @@ class CureadyError(Exception):
     """Base of every error that cuready raises on purpose.
 
     Attributes:
-        operation: what was being done, such as ``"deserialize plan"``; empty when the message says it.
+        operation: what was being done, such as ``"deserialize plan"``; may be empty.
         messages: the vendor's words (TensorRT's log lines, CUDA's error name), oldest first.
         hint: what the reader should do next; empty when nothing honest can be said.
         details: facts for JSON output (paths, versions, URLs); values must be JSON types.
