@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,8 @@ def _failure(outcome: Outcome, verbose: bool) -> Iterator[str]:
 
 def print_made(made: Made, output_format: str, verb: str) -> int:
     """The outcome; exit code 1 when a proof failed."""
+    from cuready.env.prefix import default_prefix
+
     found = made.verification
     failed = found is not None and found.failed
     if output_format == "json":
@@ -126,5 +129,7 @@ def print_made(made: Made, output_format: str, verb: str) -> int:
         click.echo(f"{made.state.name} was put back as it was: the new one failed its proofs")
     else:
         click.echo(f"{verb} {made.state.name} at {made.prefix}")
-        click.echo(f'use it: eval "$(cuready env activate {made.state.name})"')
+        named = made.prefix == default_prefix(made.state.name)
+        what = made.state.name if named else shlex.quote(str(made.prefix))
+        click.echo(f'use it: eval "$(cuready env activate {what})"')
     return _common.EXIT_FAILED if failed else _common.EXIT_OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -148,17 +149,20 @@ def target_for(
 
 def place(recipe: Recipe, name: str | None, prefix: str | None) -> tuple[str, Path]:
     """(name, absolute prefix) of a new environment. Raises InputError for a name that is none."""
-    from cuready.env.prefix import default_prefix
+    from cuready.env.prefix import check_path, default_prefix
     from cuready.env.registry import name_problem
 
     if prefix is not None and not prefix.strip():
         raise InputError("--prefix: the path is empty", hint="is a variable unset?")
     chosen = Path(prefix).expanduser().resolve() if prefix else None
     title = name or (chosen.name if chosen else recipe.name)
-    if (problem := name_problem(title)) and (name or not chosen):
+    if not name and name_problem(title):  # a folder may be called anything
+        title = re.sub(r"[^\w.+-]+", "-", title).strip(".+-_")[:64] or recipe.name
+    if problem := name_problem(title):
         raise InputError(f"{title!r} cannot be an environment's name: {problem}")
-    title = recipe.name if problem else title
-    return title, chosen or default_prefix(title)
+    path = chosen or default_prefix(title)
+    check_path(path)
+    return title, path
 
 
 def lock_files(recipe: Recipe, name: str, folder: str | None) -> LockFiles:

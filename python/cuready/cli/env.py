@@ -145,8 +145,8 @@ def show(environment: str, output_format: str) -> int:
     for name, value in state.variables.items():
         click.echo(f"sets {name}={value}")
     proof = state.verified
-    told = f"{proof['passed']} passed, {proof['failed']} failed, {proof['skipped']} skipped"
-    click.echo(f"proofs: {told}" if proof else "proofs: none were run")
+    counts = ", ".join(f"{proof[key]} {key}" for key in ("passed", "failed", "skipped") if proof)
+    click.echo(f"proofs: {counts or 'none were run'}")
     for item in packages.values():
         click.echo(f"  {item.name} {item.version}")
     return _common.EXIT_OK

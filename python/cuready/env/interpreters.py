@@ -18,11 +18,17 @@ from cuready.errors import EnvError
 
 __all__ = ["HostPython", "ask", "choose"]
 
+# Distributions take the wheel out of ensurepip and keep it in WHEEL_PKG_DIR (Debian, Fedora).
 ASK = """
-import json, platform, sys, sysconfig
+import glob, json, os, platform, sys, sysconfig
+wheel = ""
 try:
     import ensurepip, venv
     bundled = ensurepip.version()
+    own = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
+    for folder in (sysconfig.get_config_var("WHEEL_PKG_DIR"), own):
+        found = glob.glob(os.path.join(folder, "pip-" + bundled + "-*.whl")) if folder else []
+        wheel = wheel or (found[0] if found else "")
 except ImportError:
     bundled = ""
 print(json.dumps({
@@ -32,6 +38,7 @@ print(json.dumps({
     "bits": 64 if sys.maxsize > 2**32 else 32,
     "base": getattr(sys, "_base_executable", "") or sys.executable,
     "pip": bundled,
+    "wheel": wheel,
 }))
 """
 NEWEST_MINOR, OLDEST_MINOR = 16, 8
@@ -39,11 +46,15 @@ NEWEST_MINOR, OLDEST_MINOR = 16, 8
 
 @dataclass(frozen=True)
 class HostPython:
-    """An interpreter that answered. ``pip``: the version that its ensurepip brings, or empty."""
+    """An interpreter that answered.
+
+    ``pip``: the version that its ensurepip brings, or empty; ``pip_wheel``: where that lies.
+    """
 
     path: Path
     version: Version
     pip: str = ""
+    pip_wheel: Path | None = None
 
     @property
     def minor(self) -> str:
@@ -64,7 +75,8 @@ def ask(path: str) -> HostPython | None:
             or answer["free_threaded"]  # GPU packages have no wheels for it
         ):
             return None
-        return HostPython(Path(answer["base"]), Version(answer["version"]), answer["pip"])
+        wheel = Path(answer["wheel"]) if answer["wheel"] else None
+        return HostPython(Path(answer["base"]), Version(answer["version"]), answer["pip"], wheel)
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError):
         return None
 

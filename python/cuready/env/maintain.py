@@ -32,6 +32,8 @@ def state_of(prefix: Path) -> State:
         raise EnvError(
             f"{prefix} was not finished", hint="`cuready env create` again, or `cuready env remove`"
         )
+    if not prefix.exists():
+        raise EnvError(f"there is no environment at {prefix}")
     raise EnvError(f"{prefix} was not made by cuready", hint="`cuready env list` says what was")
 
 
@@ -171,5 +173,6 @@ def _environment_yml(prefix: Path, state: State) -> str:
         lines += ["  - pip:", *(f"      - --extra-index-url {url}" for url in urls)]
         lines += [f"      - {pin}" for pin in pins]
     if state.variables:
-        lines += ["variables:", *(f"  {key}: '{value}'" for key, value in state.variables.items())]
+        quoted = {key: value.replace("'", "''") for key, value in state.variables.items()}
+        lines += ["variables:", *(f"  {key}: '{value}'" for key, value in quoted.items())]
     return "\n".join(lines) + "\n"

@@ -32,6 +32,7 @@ __all__ = [
     "JOURNAL",
     "STATE",
     "State",
+    "check_path",
     "check_place",
     "clear_journal",
     "data_dir",
@@ -50,6 +51,7 @@ FOLDER, STATE, JOURNAL = ".cuready", "env.json", "journal.json"
 
 # Package files lie up to this far below the prefix (torch's longest path has about 200 bytes).
 DEEPEST = 300
+LONGEST_NAME = 220  # file systems have 255; names of work folders are made from it
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class State:
         machine: the facts of the machine that it was made on.
         pip_lock, conda_lock: the locks as text; empty where that half has nothing.
         records: sha256 of each pip package's RECORD, by name.
+        packages: ``{"pip": {name: version}, "conda": {name: "version build"}}``, as locked.
         verified: the last verification's document; empty when there was none.
     """
 
@@ -79,6 +82,7 @@ class State:
     pip_lock: str = ""
     conda_lock: str = ""
     records: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     verified: Mapping[str, Any] = field(default_factory=dict)
     tool_version: str = __version__
     schema_version: int = SCHEMA_VERSION
@@ -115,20 +119,30 @@ def python_of(prefix: Path) -> Path:
     return prefix / "bin" / "python"
 
 
+def check_path(prefix: Path) -> None:
+    """See that ``prefix`` can be a path of an environment at all. Raises InputError."""
+    text = str(prefix)
+    if os.pathsep in text or not text.isprintable():
+        bad = repr(os.pathsep) if os.pathsep in text else "a control character"
+        raise InputError(f"{one_line(text)!r} has {bad} in it: PATH could not name it")
+    length = len(os.fsencode(text))
+    longest = 4096 if os.name != "nt" else 260
+    part = max((len(os.fsencode(item)) for item in prefix.parts), default=0)
+    if length + DEEPEST > longest or part > LONGEST_NAME:
+        what = f"the path is {length} bytes long, its longest part {part}"
+        raise InputError(
+            f"{what}: too long, files below it could not be opened",
+            hint="choose a shorter --prefix",
+        )
+
+
 def check_place(prefix: Path) -> None:
     """See that an environment can be made at ``prefix``, before anything is changed.
 
     A folder that is empty, or holds only what a killed run left, is fine. Raises EnvError or
     InputError with what is in the way.
     """
-    text = str(prefix)
-    if os.pathsep in text or not text.isprintable():
-        bad = repr(os.pathsep) if os.pathsep in text else "a control character"
-        raise InputError(f"{one_line(text)!r} has {bad} in it: PATH could not name it")
-    longest = 4096 if os.name != "nt" else 260
-    if len(os.fsencode(text)) + DEEPEST > longest:
-        raise InputError(f"the path is {len(os.fsencode(text))} bytes long: files below it could "
-                         "not be opened", hint="choose a shorter --prefix")  # fmt: skip
+    check_path(prefix)
     try:
         if prefix.is_symlink() or prefix.exists():
             if not prefix.is_dir():
