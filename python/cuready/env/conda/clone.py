@@ -19,9 +19,12 @@ __all__ = ["clone_tree", "paths_of", "remove_conflicts"]
 _CANNOT_LINK = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP}
 
 
-def clone_tree(source: Path, target: Path, without: Iterable[Installed] = ()) -> None:
+def clone_tree(
+    source: Path, target: Path, without: Iterable[Installed] = (), *, copy: bool = False
+) -> None:
     """Hard-link ``source`` to ``target``, leaving out what the packages ``without`` own.
 
+    With ``copy`` the files are copied: for programs that may write into a file that is there.
     What is written to in place (``conda-meta``) is copied, so that the source cannot change.
     A folder that held nothing but left-out files is left out too.
     """
@@ -30,7 +33,7 @@ def clone_tree(source: Path, target: Path, without: Iterable[Installed] = ()) ->
     dropped |= {f"conda-meta/{record.meta}" for record in gone}
     compiled = {_compiled_prefix(path) for path in dropped if path.endswith(".py")}
     target.mkdir(parents=True, exist_ok=True)
-    _clone_folder(source, target, "", dropped, compiled)
+    _clone_folder(source, target, "", dropped, compiled, copy)
 
 
 def _compiled_prefix(path: str) -> str:
@@ -40,7 +43,7 @@ def _compiled_prefix(path: str) -> str:
 
 
 def _clone_folder(
-    source: Path, target: Path, below: str, dropped: set[str], compiled: set[str]
+    source: Path, target: Path, below: str, dropped: set[str], compiled: set[str], copy: bool
 ) -> bool:
     """Returns whether anything was left out in here."""
     left_out = False
@@ -57,14 +60,14 @@ def _clone_folder(
             there.symlink_to(Path(entry.path).readlink())
         elif entry.is_dir():
             there.mkdir()
-            inner = _clone_folder(Path(entry.path), there, f"{path}/", dropped, compiled)
+            inner = _clone_folder(Path(entry.path), there, f"{path}/", dropped, compiled, copy)
             if inner and not any(there.iterdir()):
                 there.rmdir()
                 left_out = True
             else:
                 shutil.copystat(entry.path, there)
         elif entry.is_file():
-            _link(Path(entry.path), there, copy=below == "conda-meta/")
+            _link(Path(entry.path), there, copy=copy or below == "conda-meta/")
             kill_point("file-cloned")
     return left_out
 

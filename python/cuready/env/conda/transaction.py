@@ -14,7 +14,7 @@ swapped    the new one is in place                     finished: the old one is 
 kept       the new one is in place, the old one is     rolled back, unless it is accepted with
            kept until pip and verify are done          ``discard_previous``
 restoring  the old one is being put back               rolled back
-foreign    conda itself is changing the prefix         rolled back to the copy of hard links
+foreign    conda itself is changing the prefix         rolled back to a copy
 =========  ==========================================  ==========================================
 """
 
@@ -150,14 +150,12 @@ class Transaction:
     def roll_back(self) -> None:
         """Make the prefix what it was, from whatever state; may be called again."""
         state = self.journal.state
-        if state == "foreign":
-            remove_tree(self.prefix)
-            if self.old.exists():
-                self.old.rename(self.prefix)
-        elif state in ("kept", "restoring"):
-            if state == "kept":
-                names = _names(self.prefix) if self.journal.inside else []
-                self.set_state("restoring", new_names=names)
+        if state in ("kept", "foreign") and self.journal.inside:
+            old = self.journal.old_names or (_names(self.old) if self.old.exists() else [])
+            self.set_state("restoring", new_names=_names(self.prefix), old_names=old)
+        elif state in ("kept", "foreign"):
+            self.set_state("restoring")
+        if self.journal.state == "restoring":
             (self._restore_entries if self.journal.inside else self._restore_folder)()
         self.set_state("building")
         self.finish()

@@ -1,0 +1,85 @@
+"""A stand-in for conda, mamba and micromamba: records how it is called, answers as they do.
+
+The forms of its answers are those of conda 26 (`--json`): `actions.FETCH` and `actions.LINK` of a dry
+run, and the document of an error. ``FAKE_CONDA_SAYS`` names a file to be replayed as an error instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+def main(args: list[str]) -> int:
+    log = Path(os.environ["FAKE_CONDA_LOG"])
+    kept = {name: os.environ.get(name) for name in os.environ if name.startswith("CONDA_")}
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"args": args, "variables": kept}) + "\n")
+    told = os.environ.get("FAKE_CONDA_SAYS")
+    if told and (os.environ.get("FAKE_CONDA_FAILS") or "--dry-run") in args:
+        print(Path(told).read_text(encoding="utf-8"))
+        return 1
+    prefix = Path(args[args.index("--prefix") + 1])
+    if "--dry-run" in args:
+        print(json.dumps(dry_run(args, prefix)))
+    elif args[0] == "remove":
+        for name in args[args.index("--force") + 1 :]:
+            for path in (prefix / "conda-meta").glob(f"{name}-*.json"):
+                path.unlink()
+        print(json.dumps({"success": True}))
+    else:
+        install(Path(args[args.index("--file") + 1]), prefix)
+        print(json.dumps({"success": True}))
+    return 0
+
+
+def dry_run(args: list[str], prefix: Path) -> dict[str, object]:
+    """Everything that the channel has: enough of a solver for a channel made for this."""
+    channel = args[args.index("--channel") + 1]
+    base = Path(urlsplit(channel).path)
+    fetch, link = [], []
+    for subdir in ("linux-64", "noarch"):
+        index = json.loads((base / subdir / "repodata.json").read_bytes())
+        for name, record in {**index["packages"], **index["packages.conda"]}.items():
+            fetch.append({**record, "fn": name, "url": f"{channel}/{subdir}/{name}", "channel": channel})
+            link.append({
+                "base_url": channel, "build_number": record["build_number"],
+                "build_string": record["build"], "channel": base.name,
+                "dist_name": name.removesuffix(".conda"), "name": record["name"],
+                "platform": subdir, "version": record["version"],
+            })  # fmt: skip
+    actions = {"FETCH": fetch, "LINK": link, "PREFIX": str(prefix)}
+    return {"actions": actions, "dry_run": True, "prefix": str(prefix), "success": True}
+
+
+def install(explicit: Path, prefix: Path) -> None:
+    """Every package of the list must lie in the package cache, under its address."""
+    first, *lines = explicit.read_text(encoding="utf-8").split()
+    assert first == "@EXPLICIT"
+    packages = Path(os.environ["CONDA_PKGS_DIRS"])
+    known = (packages / "urls.txt").read_text(encoding="utf-8").split()
+    (prefix / "conda-meta").mkdir(parents=True, exist_ok=True)
+    (prefix / "conda-meta/history").touch()
+    for line in lines:
+        url, _, md5 = line.partition("#")
+        subdir, name = url.split("/")[-2:]
+        stem = name.removesuffix(".conda")
+        meta = prefix / "conda-meta" / f"{stem}.json"
+        if meta.exists():
+            continue
+        assert url in known and (packages / name).is_file(), f"{url} would be downloaded"
+        package, version, build = stem.rsplit("-", 2)
+        (prefix / f"{package}.txt").write_text(version)
+        meta.write_text(json.dumps({
+            "name": package, "version": version, "build": build, "url": url, "md5": md5,
+            "subdir": subdir, "fn": name, "files": [f"{package}.txt"],
+        }))  # fmt: skip
+        if os.environ.get("FAKE_CONDA_DIES") == package:
+            os.kill(os.getppid() if os.environ.get("FAKE_CONDA_KILLS") else os.getpid(), 9)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
