@@ -50,7 +50,12 @@ class PackageIndex:
             self.files[path] = b"<html>log in</html>" if lie else data
             package = name.split("-")[0]
             sha256 = hashlib.sha256(data).hexdigest()
-            links[package] = links.get(package, "") + f'<a href="{path}#sha256={sha256}">{name}</a>\n'
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                metadata = next(item for item in archive.namelist() if item.endswith("/METADATA"))
+                self.files[f"{path}.metadata"] = archive.read(metadata)  # PEP 658
+            core = hashlib.sha256(self.files[f"{path}.metadata"]).hexdigest()
+            link = f'<a href="{path}#sha256={sha256}" data-core-metadata="sha256={core}">{name}</a>'
+            links[package] = f"{links.get(package, '')}{link}\n"
         for package, text in links.items():
             page = f"<!DOCTYPE html><html><body>\n{text}</body></html>"
             self.files[f"/simple/{package}/"] = page.encode()

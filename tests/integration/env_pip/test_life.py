@@ -173,7 +173,7 @@ def test_full_disk_is_told_before_anything_is_made(
     done = program("env", "create", program.recipe(), code=1, PYTHONPATH=path)
     assert "no space for" in done.stderr and "1000 B free" in done.stderr
     assert not program.prefix().exists()
-    assert not any(item.startswith("/packages/") for item in index.log[asked:])
+    assert not any(item.endswith(".whl") for item in index.log[asked:])
 
 
 def test_cache_that_cannot_be_written_is_told(program: Program) -> None:
@@ -207,7 +207,7 @@ def test_dead_and_lying_mirrors_are_survived(tmp_path: Path, index: PackageIndex
     program = Program(tmp_path)
     program.use(dead.url, liar.url, index.url)
     program("env", "create", program.recipe())
-    assert any(path.startswith("/packages/") for path in liar.log), "the liar was not asked"
+    assert any(path.endswith(".whl") for path in liar.log), "the liar was not asked"
     liar.close()
 
 
