@@ -1,6 +1,6 @@
 """Serves one TensorRT plan over HTTP as a plain ASGI application: no framework, one thread.
 
-    pip install 'cuready[runtime]' uvicorn
+    pip install 'cuready[runtime]' 'uvicorn[standard]'
     CUREADY_PLAN=model.plan uvicorn app:app
 
 ``POST /infer`` takes the bytes of the engine's input in C order and answers with those of its
@@ -11,6 +11,7 @@ says what the pool has done. The engine must have one input and one output.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -120,6 +121,8 @@ class App:
         except (CureadyError, ValueError) as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
+        gc.collect()
+        gc.freeze()  # what is loaded stays: no collection has to walk over it in a request's time
         await send({"type": "lifespan.startup.complete"})
         await receive()  # lifespan.shutdown
         await asyncio.to_thread(self.model.pool.close)
