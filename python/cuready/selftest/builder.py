@@ -165,7 +165,7 @@ MEANINGS: tuple[tuple[str, str, str], ...] = (
     (r"[Oo]ut of memory|OutOfMemory|Requested amount of GPU memory",
      "the GPU's memory ran out while building",
      "use a smaller --max shape or --workspace, or free the memory of other processes"),
-    (r"Could not find any implementation for node (.+?)[.\]]?$",
+    (r"Could not find any implementation for node (.+?)[.\]]?(?m:$)",
      "no kernel of this TensorRT fits the layer {0}",
      "give it more memory with --workspace, or allow another precision"),
     (r"Failed to open file: (\S+)|Failed to parse external weights|[Ww]eights .*not found: (\S+)",

@@ -94,7 +94,8 @@ def built_here(job: Job, library: rt.Library) -> None:
                    "bias": AFFINE["bias"], "size": 64, "output": str(target)}  # fmt: skip
         outcome = builder.run_child(request, limit_s=150)
         if not outcome.ok:
-            raise StageFailedError(f"{why}; building one failed: {outcome.reason}", kind="trt_build",
+            reason = f"{why}; building one failed: {outcome.reason}"
+            raise StageFailedError(reason, kind="trt_build",
                               messages=outcome.errors[-5:])  # fmt: skip
         engine = rt.Runtime(library, device=job.device).load(target.read_bytes())
     x = array("f", AFFINE["inputs"]["x"])  # type: ignore[index]

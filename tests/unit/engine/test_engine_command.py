@@ -1,0 +1,188 @@
+"""`cuready engine` on the simulated driver and TensorRT, in processes as a person starts them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from runtime_sim import SimLibraries, build, plans
+
+from cuready.errors import InputError
+from cuready.selftest.builder import readable
+from cuready.selftest.building import profiles_from
+from cuready.selftest.graph import picture
+from cuready.selftest.inspection import layers_of
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def libraries() -> SimLibraries:
+    return build()
+
+
+@pytest.fixture
+def engine(libraries: SimLibraries, tmp_path: Path) -> Command:
+    (tmp_path / "affine.plan").write_bytes(plans.affine())
+    (tmp_path / "picture.plan").write_bytes(plans.affine(shape=(1, 3, 4, 4), scale=1, bias=0))
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = libraries.environment("10.6", PYTHONPATH=":".join(sys.path))
+        return subprocess.run([sys.executable, "-m", "cuready", "engine", *arguments], cwd=tmp_path,
+                              env=environment, capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+
+    return run
+
+
+def test_info_names_the_builder_and_who_can_load_it(engine: Command) -> None:
+    facts = json.loads(engine("info", "affine.plan", "--format", "json").stdout)
+    assert facts["built_by"] == "10.6.0"
+    assert facts["loads_here"] == facts["libraries"][0]["path"]
+
+
+def test_info_of_another_version_says_why_not(engine: Command, tmp_path: Path) -> None:
+    (tmp_path / "old.plan").write_bytes(plans.affine(version="8.6.1"))
+    done = engine("info", "old.plan")
+    assert done.returncode == 0
+    assert "built by TensorRT 8.6.1" in done.stdout
+    assert "cannot:" in done.stdout
+
+
+def test_info_of_something_else_is_wrong_usage(engine: Command, tmp_path: Path) -> None:
+    (tmp_path / "text.plan").write_text("hello, this is no plan at all, only some text")
+    done = engine("info", "text.plan")
+    assert done.returncode == 2
+    assert "text.plan" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_inspect_shows_tensors_profiles_and_draws(engine: Command, tmp_path: Path) -> None:
+    done = engine("inspect", "affine.plan", "--graph", "layers.svg")
+    assert "profile 0 x: 1x4 to 8x4, best 4x4" in done.stdout
+    assert ET.parse(tmp_path / "layers.svg").getroot().tag.endswith("svg")
+
+
+def test_run_takes_npy_and_gives_npy(engine: Command, tmp_path: Path) -> None:
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    np.save(tmp_path / "x.npy", x)
+    done = engine("run", "affine.plan", "--input", "x=x.npy", "--output", "y=y.npy")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), 2 * x + 1)
+
+
+def test_run_takes_a_shape_and_zeros(engine: Command) -> None:
+    done = engine(
+        "run", "affine.plan", "--input", "x=zeros", "--shape", "x=3x4", "--format", "json"
+    )
+    (row,) = json.loads(done.stdout)["outputs"]
+    assert (row["shape"], row["min"], row["max"]) == ([3, 4], 1.0, 1.0)
+
+
+def test_run_reads_an_image(engine: Command, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    image.new("RGB", (8, 8), (255, 0, 51)).save(tmp_path / "red.png")
+    done = engine("run", "picture.plan", "--input", "x=red.png", "--output", "y=y.npy")
+    assert done.returncode == 0, done.stderr
+    channels = np.load(tmp_path / "y.npy").mean(axis=(0, 2, 3))
+    np.testing.assert_allclose(channels, [1, 0, 0.2], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--input", "z=zeros"), "no input 'z'"),
+        (("--input", "x=there.npy"), "there.npy"),
+        (("--input", "x=some.txt"), "x=some.txt"),
+        (("--shape", "x=2xq"), "no shape"),
+        (("--output", "q=a.npy"), "no output 'q'"),
+        (("--input", "x"), "NAME="),
+    ],
+)
+def test_run_refuses_wrong_words_by_name(
+    engine: Command, arguments: tuple[str, ...], word: str
+) -> None:
+    done = engine("run", "affine.plan", *arguments)
+    assert done.returncode == 2
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_bench_measures_and_compares(engine: Command, tmp_path: Path) -> None:
+    (tmp_path / "slow.plan").write_bytes(plans.slow(2000))
+    one = json.loads(engine("bench", "affine.plan", "--duration", "0.1", "--format", "json").stdout)
+    assert one["iterations"] >= 10
+    assert one["gpu"]["p99"] >= one["gpu"]["median"] > 0
+    two = engine(
+        "bench", "affine.plan", "--duration", "0.2", "--compare", "slow.plan", "--format", "json"
+    )
+    assert json.loads(two.stdout)["ratios"]["gpu"] > 10
+
+
+def test_build_without_a_builder_says_what_to_install(engine: Command, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    done = engine("build", "m.onnx", "--builder", "tensorrt")
+    assert done.returncode == 1
+    assert "pip install tensorrt" in done.stderr
+
+
+def test_layers_come_from_names_or_objects() -> None:
+    assert [layer.name for layer in layers_of({"Layers": ["a", "b"]})] == ["a", "b"]
+    (layer,) = layers_of(
+        '{"Layers": [{"Name": "c", "LayerType": "Conv", "Inputs": [{"Name": "x"}], "Outputs": ["y"]}]}'
+    )
+    assert (layer.type, layer.inputs, layer.outputs) == ("Conv", ["x"], ["y"])
+
+
+def test_a_picture_has_a_box_a_layer_and_an_edge_a_tensor() -> None:
+    layers = [{"name": "a<b", "type": "Conv", "inputs": ["x"], "outputs": ["t"], "detail": {}},
+              {"name": "d", "type": "Add", "inputs": ["t", "x"], "outputs": ["y"], "detail": {}}]  # fmt: skip
+    text = picture(
+        {"name": "n", "layers": layers, "inputs": [{"name": "x"}], "outputs": [{"name": "y"}]}
+    )
+    ET.fromstring(text)
+    assert text.count('class="layer"') == 4
+    assert text.count('class="edge"') == 4
+
+
+def test_a_loop_in_the_graph_does_not_hang_the_picture() -> None:
+    layers = [{"name": "a", "type": "", "inputs": ["q"], "outputs": ["p"], "detail": {}},
+              {"name": "b", "type": "", "inputs": ["p"], "outputs": ["q"], "detail": {}}]  # fmt: skip
+    ET.fromstring(picture({"name": "", "layers": layers, "inputs": [], "outputs": []}))
+
+
+def test_profiles_are_made_from_options() -> None:
+    made = profiles_from(["x=1x8"], ["x=4x8", "x=32x8"], ["x=16x8", "x=64x8"])
+    assert made == [{"x": [[1, 8], [4, 8], [16, 8]]}, {"x": [[1, 8], [32, 8], [64, 8]]}]
+    assert profiles_from([], ["x=4x8"], []) == [{"x": [[4, 8], [4, 8], [4, 8]]}]
+    with pytest.raises(InputError, match="must grow"):
+        profiles_from(["x=9x8"], ["x=4x8"], [])
+
+
+@pytest.mark.parametrize(
+    ("words", "meaning"),
+    [
+        ("CUDA initialization failure with error: 35", "CUDA error 35"),
+        (
+            "Unable to load library: libnvinfer_builder_resource_sm90.so.10.15.1: cannot open",
+            "builder_resource_sm90",
+        ),
+        ("Could not find any implementation for node conv1.", "the layer conv1"),
+        (
+            "Network has dynamic or shape inputs, but no optimization profile has been defined.",
+            "no profile",
+        ),
+    ],
+)
+def test_the_builders_errors_are_made_readable(words: str, meaning: str) -> None:
+    reason, hint = readable("it built nothing", [words])
+    assert meaning in reason
+    assert hint
