@@ -16,6 +16,7 @@
 #include <cuready/cuready.hpp>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -24,6 +25,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -97,8 +99,10 @@ class Connection {
       }
     } catch (const BadRequest& error) {
       answer(error.status, error.what());
-    } catch (const cuready::Error& error) {
-      answer(error.code() == cuready::ErrorCode::shape ? "400 Bad Request" : "500 Internal Server Error", error.what());
+    } catch (const cuready::ShapeError& error) {
+      answer("400 Bad Request", error.what());
+    } catch (const std::exception& error) {  // must not leave the thread
+      answer("500 Internal Server Error", error.what());
     }
   }
 
@@ -184,10 +188,18 @@ int listen_on(int port) {
 void accept_all(int listener, Model& model) {
   for (;;) {
     const int socket = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
-    if (socket < 0) continue;
+    if (socket < 0) {  // out of descriptors until some connection ends, or the client was gone already
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      continue;
+    }
     const int yes = 1;
     ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    std::thread([socket, &model] { Connection(socket, model).serve(); }).detach();
+    try {
+      std::thread([socket, &model] { Connection(socket, model).serve(); }).detach();
+    } catch (const std::system_error& error) {
+      std::fprintf(stderr, "a connection was refused: %s\n", error.what());
+      ::close(socket);
+    }
   }
 }
 
