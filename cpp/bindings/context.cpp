@@ -74,15 +74,12 @@ PyContext::PyContext(std::shared_ptr<Engine> engine, std::shared_ptr<ExecutionCo
   run_slots_.resize(names_.size());
 }
 
-PyContext::Entered::Entered(PyContext& context) : context_(context) {
-  if (context_.entered_) {
-    ErrorDetail detail;
-    detail.operation = "ExecutionContext";
-    detail.message = "another thread is in a call of this context";
-    detail.hint = "give each thread a context of its own, or share a ContextPool";
-    throw ContextBusy(std::move(detail));
-  }
-  context_.entered_ = true;
+void PyContext::Entered::refuse_second_thread() {
+  ErrorDetail detail;
+  detail.operation = "ExecutionContext";
+  detail.message = "another thread is in a call of this context";
+  detail.hint = "give each thread a context of its own, or share a ContextPool";
+  throw ContextBusy(std::move(detail));
 }
 
 PyContext::~PyContext() {

@@ -47,12 +47,16 @@ class alignas(64) PyContext {
   /// Held during each call, since a call may give up the GIL half-way. Throws ContextBusy.
   class Entered {
    public:
-    explicit Entered(PyContext& context);
+    explicit Entered(PyContext& context) : context_(context) {
+      if (__builtin_expect(context.entered_, 0)) refuse_second_thread();
+      context.entered_ = true;
+    }
     ~Entered() { context_.entered_ = false; }
     Entered(Entered const&) = delete;
     Entered& operator=(Entered const&) = delete;
 
    private:
+    [[noreturn]] static void refuse_second_thread();
     PyContext& context_;
   };
 
