@@ -1,4 +1,4 @@
-"""Runs the self-test on a GPU and holds its numbers against plain C++ loops. See gpu_selftest.sh."""
+"""Runs the self-test on a GPU and holds its numbers against plain C++ loops."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def step_quick(arguments: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def step_copies(arguments: argparse.Namespace) -> list[Row]:
+def step_copies(_arguments: argparse.Namespace) -> list[Row]:
     """Device to device: the self-test's figure and a loop of cuMemcpyDtoDAsync."""
     import cuready.runtime as rt
 
@@ -213,6 +213,9 @@ def main() -> int:
     parser.add_argument("--simulated", action="store_true", help="few repetitions: does it work?")
     parser.add_argument("steps", nargs="*", choices=[*STEPS, []], metavar="STEP")
     arguments = parser.parse_args()
+    prepared = Path(os.environ.get("CUREADY_GPU_WORK", "/tmp/cuready-gpu")) / "libraries" / "10.6"
+    if arguments.library is None and (prepared / "libnvinfer.so.10").is_file():
+        arguments.library = prepared / "libnvinfer.so.10"
     OUT.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for name in arguments.steps or STEPS:

@@ -143,7 +143,7 @@ def _image(
         from PIL import Image, UnidentifiedImageError
     except ImportError:
         message = f"--input {name}={path}: reading images needs Pillow"
-        raise MissingExtra(message, hint="pip install pillow") from None
+        raise MissingExtra(message, hint="pip install 'cuready[images]'") from None
     dims = shape[-3:]
     first = dims[0] in (1, 3) if len(dims) == 3 else False
     channels = dims[0] if first else (dims[-1] if len(dims) == 3 else 1)

@@ -24,8 +24,8 @@ def prove_engine(job: Job) -> None:
     for name in ("enqueue", "gpu", "latency"):
         job.figure(f"{name}, median", getattr(report, name).median, "ms")
     latency = report.latency
-    marks = (0, 50, 90, 95, 99, 100)
-    values = (latency.min, latency.median, latency.p90, latency.p95, latency.p99, latency.max)
+    marks = (0, 50, 90, 95, 99)
+    values = (latency.min, latency.median, latency.p90, latency.p95, latency.p99)
     job.line("latency", path.name, marks, values, ("percentile", "ms"))
     job.reason = f"{path.name} runs on TensorRT {library.version}; bound by {report.bound_by}"
 
@@ -39,8 +39,8 @@ def repeatable(job: Job, engine: rt.Engine, opt: dict[str, tuple[int, ...]]) -> 
     for name, info in engine.inputs.items():
         shape = opt.get(name, info.shape)
         feeds[name] = rt.DeviceBuffer(shape, info.dtype, device=job.device)
-        # Small integers, and in floats tiny numbers: valid for every type.
-        rt.fill(feeds[name], 1, stream=stream)
+        # 0.011 in float32 and bfloat16, 1.06 in float16; 0 elsewhere: a valid index and boolean.
+        rt.fill(feeds[name], 0x3C if "float" in info.dtype else 0, stream=stream)
     stream.synchronize()
     results = []
     for _ in range(2):

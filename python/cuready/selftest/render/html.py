@@ -112,7 +112,7 @@ def _plots(report: Report) -> Iterator[str]:
     if groups:
         yield "<h2>Plots</h2>"
     for name, lines in groups.items():
-        yield plot(TITLES.get(name, name.capitalize()), lines)
+        yield plot(TITLES.get(name, name[0].upper() + name[1:]), lines)
 
 
 def _group(line: Series) -> str:

@@ -15,6 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 70, 16, 16, 48
 COLOURS = ("#2f7ed8", "#d9822b", "#2e9e5b", "#b2469a", "#6b6ecf", "#a15c38", "#17828f")
 MARKS = ("", "6 3", "2 3", "9 3 2 3", "", "6 3", "2 3")
 Place = Callable[[float, float], tuple[float, float]]
+LABEL_WIDTH = 44
 BINARY = ("B", "KiB", "MiB", "GiB")
 
 
@@ -77,8 +78,12 @@ def _axes(
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         text = f"{value:,.0f}" if high >= 20 else f"{value:.3g}"
         yield f'<text x="{LEFT - 8}" y="{y + 5:.1f}" text-anchor="end">{text}</text>'
+    free_from = 0.0
     for value in _ticks(lines, logarithmic):
         x, _ = at(value, low)
+        if x < free_from:
+            continue
+        free_from = x + LABEL_WIDTH
         anchor = "end" if x > WIDTH - 60 else "middle"
         yield (
             f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="{anchor}">'
