@@ -14,6 +14,8 @@ are nothing a peer can look at, and are counted for nobody.
 from __future__ import annotations
 
 import argparse
+import base64
+import hashlib
 import os
 import re
 import subprocess
@@ -55,23 +57,26 @@ def install(site: Path, name: str, version: str, files: dict[str, str], requires
     info = site / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True, exist_ok=True)
     need = "".join(f"Requires-Dist: {item}\n" for item in requires.split(",") if item)
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{need}"
-    )
+    head = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    (info / "METADATA").write_text(head + need)
     (info / "INSTALLER").write_text("pip\n")
     lines = []
     for path, text in files.items():
         (site / path).parent.mkdir(parents=True, exist_ok=True)
         (site / path).write_text(text)
-        lines.append(f"{path},,{len(text)}")
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
+        lines.append(f"{path},sha256={digest.decode()},{len(text)}")
     (info / "RECORD").write_text("\n".join(lines) + "\n")
 
 
 def torch(site: Path, version: str = "2.8.0+cpu", cuda: str = "None") -> None:
-    body = "from torch.version import __version__\nclass cuda:\n    is_available = staticmethod(lambda: False)\n    device_count = staticmethod(lambda: 0)\n"
-    text = (
-        f"__version__ = {version!r}\ncuda = {cuda}\nhip = None\ngit_version = 'x'\ndebug = False\n"
+    body = (
+        "from torch.version import __version__\n"
+        "class cuda:\n"
+        "    is_available = staticmethod(lambda: False)\n"
+        "    device_count = staticmethod(lambda: 0)\n"
     )
+    text = f"__version__ = {version!r}\ncuda = {cuda}\nhip = None\ngit_version = 'x'\n"
     install(site, "torch", version, {"torch/__init__.py": body, "torch/version.py": text})
 
 
@@ -122,26 +127,36 @@ def two_runtimes(site: Path) -> None:
         install(site, name, "1.22.0", {"onnxruntime/__init__.py": f"# {name}\n"})
 
 
+def one_set(site: Path) -> None:
+    install(site, "nvidia-nccl-cu12", "2.27.3", {"nvidia/nccl/lib/libnccl.so.2": "twelve"})
+
+
+def recorded_id(path: Path) -> str | None:
+    """``PY12`` of ``fault-py12-torchvision.json``."""
+    kind, _, name = path.stem.partition("-")
+    return None if kind == "healthy" else name.partition("-")[0].upper()
+
+
 def cases() -> list[Case]:
     recorded = sorted((HERE / "tests/data/zoo").glob("*.json"))
     return [
         Case("healthy: nothing installed", None),
         Case("healthy: a CPU torch, no GPU", None, torch),
-        Case("healthy: one set of CUDA wheels", None,
-             lambda s: install(s, "nvidia-nccl-cu12", "2.27.3", {"nvidia/nccl/lib/libnccl.so.2": "x"})),
-        Case("the twin of a CUDA wheel was uninstalled", r"libnccl\.so\.2|nccl-cu13\b.*(missing|not there)", twin_removed),
-        Case("two CUDA wheels own one library", r"nccl-cu12.*nccl-cu13|nccl-cu13.*nccl-cu12", twins),
+        Case("healthy: one set of CUDA wheels", None, one_set),
+        Case("the twin of a CUDA wheel was uninstalled",
+             r"libnccl\.so\.2|nccl-cu13\b.*(missing|not there)", twin_removed),
+        Case("two CUDA wheels own one library",
+             r"nccl-cu12.*nccl-cu13|nccl-cu13.*nccl-cu12", twins),
         Case("an interrupted upgrade of torch", r"~orch|interrupted|leftover", half_upgraded),
-        Case("torch twice in one environment", r"2\.7\.0.*2\.8\.0|2\.8\.0.*2\.7\.0|twice|duplicate", two_versions),
+        Case("torch twice in one environment",
+             r"2\.7\.0.*2\.8\.0|2\.8\.0.*2\.7\.0|twice|duplicate", two_versions),
         Case("torchvision for another torch", r"torchvision.*(2\.7|mismatch|incompat)", mismatched),
         Case("NumPy 2 under torch 2.2", r"(?i)numpy.*(abi|<\s*2|incompat|1\.x)", numpy_two),
         Case("a torch.py in the working folder", r"work/torch\.py|shadow", local_torch),
-        Case("onnxruntime beside onnxruntime-gpu", r"onnxruntime-gpu.*onnxruntime|both", two_runtimes),
+        Case("onnxruntime beside onnxruntime-gpu",
+             r"onnxruntime-gpu.*onnxruntime|both", two_runtimes),
         Case("a misspelt variable", r"CUDA_VISABLE_DEVICES", torch, {"CUDA_VISABLE_DEVICES": "0"}),
-        *[
-            Case(f"recorded: {path.stem}", None if path.stem.startswith("healthy") else path.stem.split("-")[1].upper(), files=path)
-            for path in recorded
-        ],
+        *[Case(f"recorded: {path.stem}", recorded_id(path), files=path) for path in recorded],
     ]  # fmt: skip
 
 

@@ -48,7 +48,8 @@ def findings() -> list[str]:
         write(
             f"reference/findings/{check_id}.md",
             f"# {check_id}: {entry.title}\n\n"
-            f"Severity: {entry.severity.value}. Print this page with `cuready explain {check_id}`.\n\n"
+            f"Severity: {entry.severity.value}. "
+            f"Print this page with `cuready explain {check_id}`.\n\n"
             f"## What you see\n\n{entry.symptom}\n\n## Cause\n\n{entry.cause}\n\n"
             f"## How to check\n\n{entry.check}\n\n## Fix\n\n{entry.fix}\n\n## Reports\n\n{links}\n",
         )
@@ -59,7 +60,8 @@ def findings() -> list[str]:
 
 def commands() -> list[str]:
     """The command line, from the Click commands themselves."""
-    parts = ["# Command line\n", "Exit codes: `0` fine, `1` problems found or failed, `2` wrong usage,"]
+    parts = ["# Command line\n"]
+    parts.append("Exit codes: `0` fine, `1` problems found or failed, `2` wrong usage,")
     parts.append("`3` cuready itself could not finish and says what it could not find out.\n")
     for name, (module, attribute, _) in COMMANDS.items():
         parts.append(

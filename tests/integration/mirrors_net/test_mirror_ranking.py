@@ -9,7 +9,15 @@ from datetime import datetime, timezone
 import pytest
 import trustme
 from tests.integration.mirrors_net.net_support import conda_bytes
-from tests.integration.mirrors_net.servers import Behaviour, Captive, Handler, MirrorFarm, Pages, RefusesAgent, Status
+from tests.integration.mirrors_net.servers import (
+    Behaviour,
+    Captive,
+    Handler,
+    MirrorFarm,
+    Pages,
+    RefusesAgent,
+    Status,
+)
 
 from cuready.mirrors.net.ladder import ProbeKind
 from cuready.mirrors.net.prober import HttpProber

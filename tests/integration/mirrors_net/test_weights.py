@@ -14,7 +14,14 @@ from typing import Any
 
 import pytest
 from tests.integration.mirrors_net.net_support import digest
-from tests.integration.mirrors_net.servers import Behaviour, Good, Handler, MirrorFarm, Status, Truncated
+from tests.integration.mirrors_net.servers import (
+    Behaviour,
+    Good,
+    Handler,
+    MirrorFarm,
+    Status,
+    Truncated,
+)
 
 from cuready.cli.main import main
 
