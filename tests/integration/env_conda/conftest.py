@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -14,11 +13,11 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "mirrors_net")]  # servers.py is shared
 
-from channels import Package, channel, pure, python, tool
-from env_support import QUICK, Channel, Serves
-from servers import MirrorFarm
+from channels import Package, channel, pure, python, tool  # noqa: E402
+from env_support import QUICK, Channel, Serves, tree_of  # noqa: E402
+from servers import MirrorFarm  # noqa: E402
 
-from cuready.env.conda import CondaOptions, CondaSession
+from cuready.env.conda import CondaOptions, CondaSession  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -71,17 +70,5 @@ def open_session(tmp_path: Path) -> Iterator[Callable[..., CondaSession]]:
 
 @pytest.fixture
 def tree() -> Callable[[Path], dict[str, str]]:
-    """Every file below a folder with its sha256, links with where they point, and modes."""
-
-    def digest(folder: Path) -> dict[str, str]:
-        found = {}
-        for path in sorted(folder.rglob("*")):
-            name = str(path.relative_to(folder))
-            if path.is_symlink():
-                found[name] = f"-> {path.readlink()}"
-            elif path.is_file():
-                mode = path.stat().st_mode & 0o777
-                found[name] = f"{mode:o} {hashlib.sha256(path.read_bytes()).hexdigest()}"
-        return found
-
-    return digest
+    """``tree_of``, for tests that take fixtures anyway."""
+    return tree_of

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from servers import Behaviour, Exchange, Handler, Mirror
@@ -53,6 +55,19 @@ class Channel:
     def requests(self) -> list[str]:
         """The paths that were asked for."""
         return [exchange.path for exchange in self.mirror.log]
+
+
+def tree_of(folder: Path) -> dict[str, str]:
+    """Every file below a folder with its sha256 and mode, and links with where they point."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            found[name] = f"-> {path.readlink()}"
+        elif path.is_file():
+            mode = path.stat().st_mode & 0o777
+            found[name] = f"{mode:o} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return found
 
 
 def request(*specs: str, **fields: Any) -> SolveRequest:

@@ -44,7 +44,9 @@ def dry_run(args: list[str], prefix: Path) -> dict[str, object]:
     for subdir in ("linux-64", "noarch"):
         index = json.loads((base / subdir / "repodata.json").read_bytes())
         for name, record in {**index["packages"], **index["packages.conda"]}.items():
-            fetch.append({**record, "fn": name, "url": f"{channel}/{subdir}/{name}", "channel": channel})
+            fetch.append(
+                {**record, "fn": name, "url": f"{channel}/{subdir}/{name}", "channel": channel}
+            )
             link.append({
                 "base_url": channel, "build_number": record["build_number"],
                 "build_string": record["build"], "channel": base.name,

@@ -86,7 +86,7 @@ def gpu_channel() -> dict[str, bytes]:
                 "0.28.0",
                 f"{cuda}_py312_h1a2b3c4_0",
                 depends=("pytorch >=2.13.0,<2.14.0a0", *wanted),
-            )  # fmt: skip
+            )
         )
     packages.append(
         Package("torchaudio", "2.13.0", "py312_0", depends=("pytorch >=2.13.0,<2.14.0a0",))

@@ -11,9 +11,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "mirrors_net")]
 
-from env_support import QUICK, solved
+from env_support import QUICK, solved  # noqa: E402
 
-from cuready.env.conda import (
+from cuready.env.conda import (  # noqa: E402
     CondaOptions,
     CondaSession,
     apply_plan,

@@ -147,13 +147,17 @@ def test_the_previous_environment_can_come_back(
     assert tree(tmp_path / "env") == before
 
 
-def test_a_program_that_is_not_there_is_named(serve: Serve, open_session: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_is_not_there_is_named(
+    serve: Serve, open_session: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(MissingExtra, match="--backend mamba"):
         solved(open_session(serve().url, backend="mamba"))
 
 
-@pytest.mark.skipif("CUREADY_TEST_CONDA" not in os.environ, reason="CUREADY_TEST_CONDA names a real conda")
+@pytest.mark.skipif(
+    "CUREADY_TEST_CONDA" not in os.environ, reason="CUREADY_TEST_CONDA names a real conda"
+)
 def test_a_real_conda_does_all_of_it(
     serve: Serve, open_session: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,4 +169,8 @@ def test_a_real_conda_does_all_of_it(
     plan = make_plan(solved(session, "tool", "python", "extra"), tmp_path / "env", session=session)
     fetch_plan(plan, session=session)
     apply_plan(plan, session=session)
-    assert {record.name for record in installed_records(tmp_path / "env")} == {"tool", "python", "extra"}
+    assert {record.name for record in installed_records(tmp_path / "env")} == {
+        "tool",
+        "python",
+        "extra",
+    }

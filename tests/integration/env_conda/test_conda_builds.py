@@ -111,7 +111,7 @@ def test_a_silent_cpu_build_is_refused_before_anything_is_fetched(
 ) -> None:
     """As people write it: no pytorch-gpu, no least driver. The solver takes the CPU build."""
     naive = recipe("pytorch", specs=("pytorch",), gpu_require=False, min_driver_cuda=None)
-    with pytest.raises(EnvError, match="only 2.13.0 cpu_mkl") as caught:
+    with pytest.raises(EnvError, match=r"only 2\.13\.0 cpu_mkl") as caught:
         build_of(session, naive, machine(cuda, "8.6", "2.35"))
     assert "__cuda" in " ".join(caught.value.messages)
     assert "--cuda" in caught.value.hint
