@@ -170,7 +170,8 @@ def _end(message: str, hint: str, kind: str, wants_json: bool, code: int) -> int
 
 def _print_error(message: str, hint: str, messages: Sequence[str]) -> None:
     click.echo(f"cuready: error: {one_line(message, 1000)}", err=True)
-    for line in messages:
-        click.echo(f"  {one_line(line, 1000)}", err=True)
+    for line in messages:  # a solver's reasons are a tree: its indentation says what hangs on what
+        kept = line.isprintable() and len(line) <= 1000
+        click.echo(f"  {line if kept else one_line(line, 1000)}", err=True)
     if hint:
         click.echo(f"  hint: {hint}", err=True)
