@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from cuready.doctor.finding import Finding, Severity
-from cuready.errors import CureadyError
+from cuready.errors import CureadyError, InputError
 from cuready.selftest import expected
 from cuready.selftest.findings import findings_of
 from cuready.selftest.model import Report, Status
@@ -45,7 +45,10 @@ def _check_plan(options: Options) -> None:
     import cuready.runtime as rt
 
     assert options.engine is not None  # noqa: S101 - the caller looked
-    rt.probe(options.engine)
+    plan = rt.probe(options.engine)
+    if plan.kind == "unknown":
+        message = f"--engine {options.engine}: {plan.reason or 'no TensorRT plan'}"
+        raise InputError(message, hint="`cuready engine info FILE` says what a file is")
 
 
 def _describe(report: Report) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
+from cuready.errors import InputError
 from cuready.selftest.model import Report, Status
 
 from .conftest import Run
@@ -97,8 +99,6 @@ def test_one_gpu_has_no_peers(run: Run) -> None:
 
 
 def test_the_users_own_plan_is_run(run: Run, own_plans: object) -> None:
-    from pathlib import Path
-
     stage = run(only=("engine",), engine=Path(f"{own_plans}/right/a.plan")).stage("engine")
     assert stage.status is Status.PASSED
     assert {figure.name for figure in stage.figures} >= {"throughput", "gpu, median"}
@@ -117,3 +117,9 @@ def test_no_gpu_is_one_line_and_code_3(run: Run) -> None:
     assert report.note.startswith("no NVIDIA GPU")
     assert "10.6.0" in report.stage("tensorrt").reason
     assert failed(report) == []
+
+
+def test_a_file_that_is_no_plan_is_refused_before_anything_runs(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "text.plan").write_text("no plan at all, only some words of text in a file")
+    with pytest.raises(InputError, match=r"text\.plan"):
+        run(engine=tmp_path / "text.plan")
