@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -224,8 +225,16 @@ def _plan_conda(
     else:
         virtual = target.virtual_packages()
         solution = conda.read_lock(
-            locks.conda, target.subdir, session=session, name=recipe.name, virtual_packages=virtual
+            locks.conda,
+            target.subdir,
+            session=session,
+            name=recipe.name,
+            virtual_packages=virtual,
+            specs=recipe.all_specs(),
         )
+        # What was asked for is the recipe's, whatever the lock chose: conda-meta says it to conda.
+        asked = dataclasses.replace(solution.request, specs=recipe.all_specs())
+        solution = dataclasses.replace(solution, request=asked)
     plan = conda.make_plan(solution, prefix, session=session, relink=relink)
     record = solution.get("python")
     minor = ".".join(record.version.split(".")[:2]) if record else ""
@@ -326,8 +335,6 @@ def save_locks(
     plan: EnvPlan, pins: Sequence[Pin], files: LockFiles, session: CondaSession | None
 ) -> None:
     """Write the locks of a plan; ``pins`` are its fetched ones, which have every digest."""
-    import dataclasses
-
     try:
         files.pip.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -13,7 +13,12 @@ from typing import Any
 
 
 def make_wheel(
-    name: str, version: str, files: Mapping[str, str], *, requires: tuple[str, ...] = (), script: str = ""
+    name: str,
+    version: str,
+    files: Mapping[str, str],
+    *,
+    requires: tuple[str, ...] = (),
+    script: str = "",
 ) -> tuple[str, bytes]:
     """(file name, bytes) of a wheel with ``files``; ``script``: ``name = module:function``."""
     info = f"{name}-{version}.dist-info"
@@ -27,7 +32,9 @@ def make_wheel(
         everything[f"{info}/entry_points.txt"] = f"[console_scripts]\n{script}\n"
     record = ""
     for path, text in everything.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+        digest = (
+            base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+        )
         record += f"{path},sha256={digest},{len(text.encode())}\n"
     everything[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
     stream = io.BytesIO()
@@ -70,7 +77,9 @@ class PackageIndex:
                 data = index.files.get(self.path)
                 self.send_response(404 if data is None else 200)
                 html = self.path.startswith("/simple")
-                self.send_header("Content-Type", "text/html" if html else "application/octet-stream")
+                self.send_header(
+                    "Content-Type", "text/html" if html else "application/octet-stream"
+                )
                 self.send_header("Content-Length", str(len(data or b"")))
                 self.end_headers()
                 self.wfile.write(data or b"")

@@ -25,7 +25,9 @@ def test_dry_run_tells_the_cost_and_changes_nothing(program: Program) -> None:
     assert program.json("env", "list")["environments"] == []
 
 
-def test_made_locked_removed_and_made_again_is_the_same(program: Program, index: PackageIndex) -> None:
+def test_made_locked_removed_and_made_again_is_the_same(
+    program: Program, index: PackageIndex
+) -> None:
     made = program.json("env", "create", program.recipe())
     assert made["verification"]["passed"] == 2 and made["verification"]["failed"] == 0
     prefix = program.prefix()
@@ -262,6 +264,9 @@ def test_without_uv_one_line_says_what_to_install(program: Program) -> None:
     code = ("import sys; from pathlib import Path; import cuready.env.pip.uv as uv; "
             "uv.Path.is_file = lambda self: False; uv.shutil.which = lambda name: None; uv.find_uv()")  # fmt: skip
     done = subprocess.run(
-        [os.sys.executable, "-c", code], env=program.env, capture_output=True, text=True  # type: ignore[attr-defined]
+        [os.sys.executable, "-c", code],
+        env=program.env,
+        capture_output=True,
+        text=True,  # type: ignore[attr-defined]
     )
     assert "MissingExtra" in done.stderr

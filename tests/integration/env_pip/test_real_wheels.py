@@ -46,7 +46,9 @@ def test_face3d_proofs_pass_and_a_locked_copy_is_the_same(
     made = program.json("env", "create", str(file))
     found = made["verification"]
     assert (found["passed"], found["failed"], found["skipped"]) == (5, 0, 0)
-    lock = (program.home / "data/cuready/kept-locks/face3d-wheels/pylock.face3d-wheels.toml").read_text()
+    lock = (
+        program.home / "data/cuready/kept-locks/face3d-wheels/pylock.face3d-wheels.toml"
+    ).read_text()
     urls = [line for line in lock.splitlines() if "url = " in line]
     assert urls and all("https://files.pythonhosted.org/packages/" in line for line in urls)
     before = tree(program.prefix("face3d-wheels"))
