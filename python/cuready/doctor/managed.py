@@ -37,10 +37,10 @@ def drifted(snapshot: Snapshot) -> Outcome:
     ]
     added = [f"added: {item}" for item in drift.get("added", ())]
     if not lost and not added:
-        return
+        return ()
     told = [*lost, *added]
     more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
-    yield Finding(
+    found = Finding(
         id="ENV01",
         severity=Severity.WARNING if lost else Severity.INFO,
         title="The environment is not what was installed any more",
@@ -51,15 +51,16 @@ def drifted(snapshot: Snapshot) -> Outcome:
         else (),
         subject=str(prefix),
     )
+    return (found,)
 
 
 @check("ENV02", needs=("managed",), systems=())
 def unfinished(snapshot: Snapshot) -> Outcome:
     """A run of cuready that was killed in the middle."""
     if snapshot.managed.get("finished", True):
-        return
+        return ()
     prefix = snapshot.managed.get("prefix")
-    yield Finding(
+    found = Finding(
         id="ENV02",
         severity=Severity.ERROR,
         title="The environment was not finished",
@@ -68,6 +69,7 @@ def unfinished(snapshot: Snapshot) -> Outcome:
         fix=(Fix((f"cuready env repair {prefix}",), "finishes it, or takes it back"),),
         subject=str(prefix),
     )
+    return (found,)
 
 
 @check("ENV03", needs=("managed",), systems=())
@@ -75,9 +77,9 @@ def unproved(snapshot: Snapshot) -> Outcome:
     """Proofs of the recipe that failed when they were last run."""
     failed = (snapshot.managed.get("proofs") or {}).get("failed", 0)
     if not failed:
-        return
+        return ()
     prefix = snapshot.managed.get("prefix")
-    yield Finding(
+    found = Finding(
         id="ENV03",
         severity=Severity.WARNING,
         title="The environment has not proved what its recipe promises",
@@ -86,6 +88,7 @@ def unproved(snapshot: Snapshot) -> Outcome:
         fix=(Fix((f"cuready env verify {prefix}",), "runs them again, and says why they fail"),),
         subject=str(prefix),
     )
+    return (found,)
 
 
 def _registered(function: Any) -> Check:

@@ -225,12 +225,7 @@ def _plan_conda(
     else:
         virtual = target.virtual_packages()
         solution = conda.read_lock(
-            locks.conda,
-            target.subdir,
-            session=session,
-            name=recipe.name,
-            virtual_packages=virtual,
-            specs=recipe.all_specs(),
+            locks.conda, target.subdir, session=session, name=recipe.name, virtual_packages=virtual
         )
         # What was asked for is the recipe's, whatever the lock chose: conda-meta says it to conda.
         asked = dataclasses.replace(solution.request, specs=recipe.all_specs())

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.conftest import DOWNLOADS
 from tests.integration.env_pip.package_index import PackageIndex, make_wheel
 
@@ -59,6 +58,7 @@ class Program:
         """Run it; ``code`` is the exit status that is expected (None: any)."""
         done = subprocess.run(
             [sys.executable, "-m", "cuready", *arguments],
+            check=False,
             cwd=self.home,
             env={**self.env, **variables},
             capture_output=True,
@@ -104,7 +104,7 @@ def tree(folder: Path) -> dict[str, str]:
         if path.suffix == ".pyc" or name == ".cuready/env.json":
             continue
         if path.is_symlink():
-            found[name] = f"-> {os.readlink(path)}"
+            found[name] = f"-> {path.readlink()}"
         elif path.is_file():
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found

@@ -13,13 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.integration.env_pip.conftest import Program, tree, wheels
 from tests.integration.env_pip.package_index import PackageIndex
 
 pytest.importorskip("rattler", reason="the extra conda is not installed")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "env_conda"))
-from channels import Package, channel  # noqa: E402
+from channels import Package, channel
 
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 REAL = Path(sys.executable).resolve()
@@ -106,7 +105,9 @@ def test_made_and_made_again_offline_from_the_locks(program: Program, both: Pack
     locks = program.home / "data/cuready/kept-locks/both"
     for lock in (locks / "both.lock", locks / "pylock.both.toml"):
         assert "127.0.0.1" not in lock.read_text()
-    said = subprocess.run([prefix / "bin/hello"], capture_output=True, text=True, timeout=60)
+    said = subprocess.run(
+        [prefix / "bin/hello"], check=False, capture_output=True, text=True, timeout=60
+    )
     assert said.stdout == "hello 2.0\n", said.stderr
 
 
@@ -157,7 +158,11 @@ def test_activation_runs_in_bash(program: Program) -> None:
     script = program("env", "activate", "both", "--shell", "bash").stdout
     code = f'set -eu\n{script}\necho "$CONDA_PREFIX|$BOTH"\ntool\ncuready_deactivate\necho "${{BOTH-unset}}"'
     done = subprocess.run(
-        ["bash", "-c", code], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"}
+        ["bash", "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin"},
     )
     assert done.stdout.splitlines() == [f"{program.prefix('both')}|yes", "2.0", "unset"], (
         done.stderr

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from tests.integration.env_pip.conftest import Program, tree
 from tests.integration.env_pip.package_index import PackageIndex
 

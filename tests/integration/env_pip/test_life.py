@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-
 from tests.integration.env_pip.conftest import Program, tree, wheels
 from tests.integration.env_pip.package_index import PackageIndex
 
@@ -44,7 +46,6 @@ def test_made_locked_removed_and_made_again_is_the_same(
 
 def test_lock_is_valid_for_other_tools(program: Program) -> None:
     import tomllib
-
     from packaging.pylock import Pylock
 
     program("env", "lock", program.recipe(), "--output", str(program.home))
@@ -73,7 +74,9 @@ def test_update_proves_the_new_and_keeps_what_was_added(program: Program) -> Non
     assert done["changed"] == ["hello 2.0"]
     assert (site / "mine.py").exists() and (site / "hello/only_2_0.py").exists()
     assert not (site / "hello/only_1_0.py").exists(), "files of the old version are left"
-    said = subprocess.run([program.prefix() / "bin/hello"], capture_output=True, text=True)
+    said = subprocess.run(
+        [program.prefix() / "bin/hello"], check=False, capture_output=True, text=True
+    )
     assert said.stdout == "hello 2.0\n"
 
 
@@ -125,7 +128,7 @@ def test_export_to_requirements_installs_the_same(program: Program, index: Packa
     command = [program.prefix() / "bin/python", "-m", "pip", "install", "--dry-run", "--no-deps",
                "--ignore-installed", "--require-hashes", "--index-url", index.url,
                "--disable-pip-version-check", "-r", str(file)]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
     assert "Would install hello-2.0 helper-1.0" in done.stdout, done.stdout + done.stderr
 
 
@@ -134,7 +137,9 @@ def test_difficult_prefixes_work(program: Program, name: str) -> None:
     """150 more letters make the path too long for a ``#!`` line."""
     prefix = program.home / name / "env"
     program("env", "create", program.recipe(), "--prefix", str(prefix))
-    said = subprocess.run([prefix / "bin/hello"], capture_output=True, text=True, timeout=60)
+    said = subprocess.run(
+        [prefix / "bin/hello"], check=False, capture_output=True, text=True, timeout=60
+    )
     assert said.stdout == "hello 2.0\n", said.stderr
 
 
@@ -259,14 +264,21 @@ def test_foreign_folders_are_never_removed(program: Program) -> None:
     assert "was not made by cuready" in done.stderr and (folder / "thesis.txt").exists()
 
 
-def test_without_uv_one_line_says_what_to_install(program: Program) -> None:
-    """A stand-in for an installation without the extra: no uv beside Python, none on PATH."""
-    code = ("import sys; from pathlib import Path; import cuready.env.pip.uv as uv; "
-            "uv.Path.is_file = lambda self: False; uv.shutil.which = lambda name: None; uv.find_uv()")  # fmt: skip
-    done = subprocess.run(
-        [os.sys.executable, "-c", code],
-        env=program.env,
-        capture_output=True,
-        text=True,  # type: ignore[attr-defined]
-    )
-    assert "MissingExtra" in done.stderr
+def test_ctrl_c_leaves_nothing_and_says_so(program: Program) -> None:
+    """The interrupt comes while a proof runs: the environment is linked, and not finished."""
+    recipe = Path(program.recipe())
+    running = program.home / "running"
+    proof = f"import pathlib, time; pathlib.Path({str(running)!r}).touch(); time.sleep(200)"
+    tables = f"\n[[verify.run]]\nname = 'waits'\ncode = {json.dumps(proof)}\n"
+    recipe.write_text(recipe.read_text() + tables)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cuready", "env", "create", str(recipe)],
+        cwd=program.home, env=program.env, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not running.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in told
+    assert not program.prefix().exists()
+    assert program.json("env", "list")["environments"] == []

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.integration.env_pip.conftest import Program, tree
 
 from cuready.env.recipe import find
-from tests.integration.env_pip.conftest import Program, tree
 
 pytestmark = pytest.mark.network
 

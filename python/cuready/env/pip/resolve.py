@@ -165,8 +165,11 @@ def _pin(name: str, version: str, files: list[Mapping[str, Any]], wanted: Any, w
 
 
 def _last_line(error: str) -> str:
+    """The cause, which uv prints last, and the address that it was about."""
     lines = [line.strip() for line in error.splitlines() if line.strip()]
-    return lines[-1] if lines else error
+    cause = lines[-1].removeprefix("cause:").removeprefix("Caused by:").strip() if lines else error
+    address = re.search(r"https?://[^\s`)]+", error)
+    return f"{redact(address[0])}: {cause}" if address and address[0] not in cause else cause
 
 
 def _failure(
