@@ -101,9 +101,18 @@ class Transaction:
         return made
 
     def set_state(self, state: str, **fields: Any) -> None:
-        """Write the journal; durable before anything rests on it."""
+        """Write the journal; durable where something rests on it.
+
+        A lost ``building`` means the same as no journal, a lost ``swapped`` the same as ``ready``.
+        """
         self.journal = replace(self.journal, state=state, **fields)
-        write_atomically(self.work / "journal.json", json.dumps(asdict(self.journal)).encode())
+        path, data = self.work / "journal.json", json.dumps(asdict(self.journal)).encode()
+        if state in ("building", "swapped"):
+            fresh = path.with_suffix(".new")
+            fresh.write_bytes(data)
+            fresh.replace(path)
+        else:
+            write_atomically(path, data)
 
     def ready(self) -> None:
         """The new environment is whole: from here on it goes forward."""
