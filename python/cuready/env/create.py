@@ -25,7 +25,13 @@ from cuready.env.conda.clone import clone_tree
 from cuready.env.conda.transaction import Transaction
 from cuready.env.pip import records
 from cuready.env.pip.fetch import fetch_pins, room_for, wheels_of
-from cuready.env.pip.install import Wheel, install_wheels, remove_files, unpacked_size
+from cuready.env.pip.install import (
+    Wheel,
+    install_wheels,
+    remove_files,
+    require_installer,
+    unpacked_size,
+)
 from cuready.env.pip.model import Pin
 from cuready.env.plan import (
     EnvPlan,
@@ -103,13 +109,15 @@ def carry_out(
     the prefix and has settled it. Raises EnvError, MirrorError and what else the phases raise;
     the prefix is then what it was before.
     """
+    require_installer()
     cache = Cache()
     before = files.read_state(plan.prefix)
     if before is None:
         files.check_place(plan.prefix)
     pins = _fetch(plan, settings, session, cache)
     build_with = plan.python.path if plan.python else None
-    wheels = wheels_of(pins, cache, python=build_with, offline=settings.offline)
+    tools = plan.every_way[0].pypi if plan.every_way else ""
+    wheels = wheels_of(pins, cache, python=build_with, index=tools, offline=settings.offline)
     room_for(plan.prefix, unpacked_size(item.path for item in wheels) + (32 << 20))
     kill_point("everything-fetched")
     locks = kept_locks(plan.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import tarfile
 import threading
 import zipfile
 from collections.abc import Mapping
@@ -44,6 +45,27 @@ def make_wheel(
     return f"{name}-{version}-py3-none-any.whl", stream.getvalue()
 
 
+def make_sdist(name: str, version: str, wheel: tuple[str, bytes]) -> tuple[str, bytes]:
+    """A source distribution whose own build backend, which needs no tools, gives ``wheel``."""
+    file, data = wheel
+    backend = (
+        "import base64, pathlib\n"
+        "def build_wheel(folder, settings=None, metadata=None):\n"
+        f"    pathlib.Path(folder, {file!r}).write_bytes(base64.b64decode({base64.b64encode(data)!r}))\n"
+        f"    return {file!r}\n"
+    )
+    project = "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
+    info = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    files = {"backend.py": backend, "pyproject.toml": project, "PKG-INFO": info}
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for path, text in files.items():
+            entry = tarfile.TarInfo(f"{name}-{version}/{path}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return f"{name}-{version}.tar.gz", stream.getvalue()
+
+
 class PackageIndex:
     """Serves ``/simple/NAME/`` and ``/packages/xx/yy/…``. ``log`` has the path of every request."""
 
@@ -57,6 +79,9 @@ class PackageIndex:
             self.files[path] = b"<html>log in</html>" if lie else data
             package = name.split("-")[0]
             sha256 = hashlib.sha256(data).hexdigest()
+            if not name.endswith(".whl"):
+                links[package] = f'<a href="{path}#sha256={sha256}">{name}</a>\n'
+                continue
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 metadata = next(item for item in archive.namelist() if item.endswith("/METADATA"))
                 self.files[f"{path}.metadata"] = archive.read(metadata)  # PEP 658

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.env_pip.conftest import Program, tree, wheels
-from tests.integration.env_pip.package_index import PackageIndex
+from tests.integration.env_pip.package_index import PackageIndex, make_sdist, make_wheel
 
 
 def site_of(prefix: Path) -> Path:
@@ -282,3 +282,23 @@ def test_ctrl_c_leaves_nothing_and_says_so(program: Program) -> None:
     assert process.returncode == 130 and "interrupted" in told
     assert not program.prefix().exists()
     assert program.json("env", "list")["environments"] == []
+
+
+def test_source_distribution_is_built_once_and_only_where_the_recipe_allows_it(
+    tmp_path: Path,
+) -> None:
+    wheel = make_wheel("hello", "2.0", {"hello.py": "def who():\n    return 'hello 2.0'\n"})
+    helper = make_wheel("helper", "1.0", {"helper.py": ""})
+    server = PackageIndex(dict([make_sdist("hello", "2.0", wheel), helper]))
+    program = Program(tmp_path)
+    program.use(server.url)
+    recipe = Path(program.recipe())
+    text = recipe.read_text().replace('["hello"]', '["hello", "helper"]')
+    recipe.write_text(text)
+    refused = program.json("env", "create", str(recipe), code=1)["error"]
+    assert refused["type"] == "SolveError" and "no usable wheels" in " ".join(refused["messages"])
+    recipe.write_text(text.replace("[activate]", "only_binary = false\n[activate]"))
+    program("env", "create", str(recipe))
+    program("env", "remove", "small", "--yes")
+    server.close()
+    program("env", "create", str(recipe), "--locked", "--offline")

@@ -18,7 +18,13 @@ __all__ = ["built_wheel"]
 
 
 def built_wheel(
-    pin: Pin, source: Path, cache: Cache, *, python: Path | None, offline: bool = False
+    pin: Pin,
+    source: Path,
+    cache: Cache,
+    *,
+    python: Path | None,
+    index: str = "",
+    offline: bool = False,
 ) -> Wheel:
     """The wheel of a source distribution, from an earlier build of the same bytes if there is one.
 
@@ -38,21 +44,20 @@ def built_wheel(
             raise EnvError(
                 f"{pin.file_name} has not been built here yet", hint="run it without --offline"
             )
-        _build(pin, source, folder, python)
+        _build(pin, source, folder, python, index)
         ready = sorted(folder.glob("*.whl"))
     named = dataclasses.replace(pin, url=ready[0].as_uri())
     return Wheel(named, ready[0])
 
 
-def _build(pin: Pin, source: Path, folder: Path, python: Path) -> None:
+def _build(pin: Pin, source: Path, folder: Path, python: Path, index: str) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         work = Path(name)
         shutil.copyfile(source, work / pin.file_name)  # the name says which format it is
-        done = run_uv(
-            ["build", "--wheel", "--python", str(python), "--out-dir", "dist", pin.file_name],
-            cwd=work,
-        )
+        tools = ("--default-index", index) if index else ()
+        arguments = ["build", "--wheel", "--python", str(python), "--out-dir", "dist", *tools]
+        done = run_uv([*arguments, pin.file_name], cwd=work)
         made = sorted((work / "dist").glob("*.whl"))
         if done.returncode != 0 or len(made) != 1:
             tail = [one_line(line) for line in done.stderr.strip().splitlines()[-8:]]

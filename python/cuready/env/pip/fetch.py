@@ -88,9 +88,15 @@ def fetch_pins(
 
 
 def wheels_of(
-    pins: Sequence[Pin], cache: Cache, *, python: Path | None, offline: bool = False
+    pins: Sequence[Pin],
+    cache: Cache,
+    *,
+    python: Path | None,
+    index: str = "",
+    offline: bool = False,
 ) -> list[Wheel]:
-    """The wheels of fetched pins, their bytes checked once more; sdists are built with ``python``.
+    """The wheels of fetched pins, their bytes checked once more; sdists are built with ``python``,
+    with tools from ``index``.
 
     Raises EnvError when a file left the cache meanwhile, or cannot be built.
     """
@@ -102,7 +108,7 @@ def wheels_of(
         if pin.is_wheel:
             found.append(Wheel(pin, path))
         else:
-            found.append(built_wheel(pin, path, cache, python=python, offline=offline))
+            found.append(built_wheel(pin, path, cache, python=python, index=index, offline=offline))
     return found
 
 

@@ -25,7 +25,14 @@ from cuready.mirrors.net.faults import kill_point
 if TYPE_CHECKING:
     from installer.destinations import SchemeDictionaryDestination
 
-__all__ = ["Wheel", "install_wheels", "remove_files", "scheme_of", "unpacked_size"]
+__all__ = [
+    "Wheel",
+    "install_wheels",
+    "remove_files",
+    "require_installer",
+    "scheme_of",
+    "unpacked_size",
+]
 
 INSTALLER = b"cuready\n"
 ASK_SCHEME = (
@@ -87,6 +94,7 @@ def install_wheels(
     """
     if not wheels:
         return
+    require_installer()
     place = prefix if root is None else root
     scheme = _moved(scheme_of(python), prefix, place)
     for number, wheel in enumerate(wheels, 1):
@@ -94,6 +102,17 @@ def install_wheels(
         kill_point("wheel-begun")
         _install(wheel, place, python, scheme)
         kill_point("wheel-installed")
+
+
+def require_installer() -> None:
+    """Raise MissingExtra unless wheels can be unpacked; imports nothing."""
+    import importlib.util
+
+    if importlib.util.find_spec("installer") is None:
+        raise MissingExtra(
+            "to unpack wheels, the library installer is needed",
+            hint="python -m pip install 'cuready[env]'",
+        )
 
 
 def _moved(scheme: Mapping[str, str], prefix: Path, root: Path) -> dict[str, str]:
@@ -109,15 +128,10 @@ def _moved(scheme: Mapping[str, str], prefix: Path, root: Path) -> dict[str, str
 
 
 def _install(wheel: Wheel, prefix: Path, python: Path, scheme: Mapping[str, str]) -> None:
-    try:
-        from installer import install
-        from installer.exceptions import InstallerError
-        from installer.sources import WheelFile
-    except ImportError:
-        raise MissingExtra(
-            "to unpack wheels, the library installer is needed",
-            hint="python -m pip install 'cuready[env]'",
-        ) from None
+    from installer import install
+    from installer.exceptions import InstallerError
+    from installer.sources import WheelFile
+
     folders = {key: scheme[key] for key in ("purelib", "platlib", "scripts", "data")}
     # `include` of a venv is its base Python's; headers of packages go below the venv itself.
     folders["headers"] = str(prefix / "include" / "site" / wheel.pin.name)
