@@ -11,6 +11,7 @@
 // in TensorRT's headers. The three slots per major version are facts about its binary interface
 // (8.5-8.6, 10.0-10.16, 11.0-11.1).
 #include <dlfcn.h>
+#include <utility>
 
 #include <atomic>
 #include <chrono>

@@ -1,8 +1,10 @@
 // How each kind of Python array is read. See array_import.hpp.
 #include "array_import.hpp"
 
+#include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <utility>
 
 namespace cuready::python {
 namespace {

@@ -1,6 +1,7 @@
 // Binding: Python arrays become tensor views, ordered on the right stream and kept alive until the
 // GPU is done with them.
 #include <algorithm>
+#include <cstring>
 
 #include "context.hpp"
 #include "layout.hpp"

@@ -1,6 +1,8 @@
 // See layout.hpp. The layouts: TensorRT's TensorFormat, as its developer guide describes them.
 #include "layout.hpp"
 
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 namespace cuready::python {

@@ -1,5 +1,6 @@
 // Driver report, library discovery, plan headers and the log, for Python.
 #include <pybind11/stl.h>
+#include <optional>
 
 #include "common.hpp"
 

@@ -5,6 +5,7 @@
 //   cpp_embed model.plan LIBRARY   run it with this one (a file or a folder)
 //
 // Exit codes: 0 fine, 1 something could not be done (and what is said on stderr), 2 wrong usage.
+#include <cstddef>
 #include <cuready/cuready.hpp>
 
 #include <algorithm>

@@ -13,7 +13,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <csignal>
+#include <cstddef>
 #include <cuready/cuready.hpp>
+#include <utility>
 
 #include <cerrno>
 #include <chrono>

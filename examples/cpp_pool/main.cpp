@@ -5,7 +5,10 @@
 // Every client sends an input of its own, over and over. What comes back must be, byte for byte, what the engine gave
 // for that input while nobody else was there.
 // Exit codes: 0 fine, 1 a result was wrong or something could not be done, 2 wrong usage.
+#include <cstddef>
+#include <cstdint>
 #include <cuready/cuready.hpp>
+#include <utility>
 
 #include <algorithm>
 #include <chrono>

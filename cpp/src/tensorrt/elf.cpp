@@ -2,6 +2,8 @@
 #include "tensorrt/elf.hpp"
 
 #include <elf.h>
+#include <cstddef>
+#include <cstdint>
 
 #include <cerrno>
 #include <cstring>

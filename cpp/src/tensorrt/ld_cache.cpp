@@ -1,6 +1,7 @@
 // glibc's loader cache (glibc: sysdeps/generic/dl-cache.h, struct cache_file_new).
 #include "tensorrt/ld_cache.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
