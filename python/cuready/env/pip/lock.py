@@ -1,7 +1,7 @@
 """Locks of the pip phase: PEP 751 ``pylock.toml`` with one file a package and its sha256.
 
-The file is what other tools read too (seen with ``uv pip sync`` of uv 0.13 and ``pip install -r`` of
-pip 26.3). What only cuready asks stands under ``[tool.cuready]``.
+The file is what other tools read too (seen with ``uv pip sync`` of uv 0.13 and ``pip install -r``
+of pip 26.3). What only cuready asks stands under ``[tool.cuready]``.
 """
 
 from __future__ import annotations
