@@ -14,7 +14,9 @@ namespace {
 [[noreturn]] void throw_with_words_of_tensorrt(const DriverNotFound& error, const Library& library) {
   ErrorDetail detail = error.detail();
   try {
-    static_cast<void>(library.adapter().create_runtime());
+    // Not of 8.x: there createInferRuntime_INTERNAL reads through the null pointer that it could not make (8.6.0, no
+    // driver: SIGSEGV inside the library), where later releases return it.
+    if (library.version().major > 8) static_cast<void>(library.adapter().create_runtime());
   } catch (const Error& refusal) {
     detail.messages = refusal.messages();
     if (detail.cuda.code == 0) detail.cuda = refusal.cuda();

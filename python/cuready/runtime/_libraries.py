@@ -35,16 +35,18 @@ LIBRARY_PREFIXES = ("libnvinfer", "libtensorrt")
 
 def wheel_directories() -> list[str]:
     """Folders of NVIDIA's wheels on ``sys.path`` that hold a library; nothing is imported."""
+    from pathlib import Path
+
     found: dict[str, None] = {}
     for package in WHEEL_PACKAGES:
         for entry in sys.path:
-            folder = os.path.join(entry or os.curdir, package)
+            folder = Path(entry or ".") / package
             try:
-                names = os.listdir(folder)
+                names = [file.name for file in folder.iterdir()]
             except OSError:  # not there, not a folder, or a zip file
                 continue
             if any(name.startswith(LIBRARY_PREFIXES) and ".so" in name for name in names):
-                found[folder] = None
+                found[str(folder)] = None
     return list(found)
 
 
