@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -75,7 +76,8 @@ def _mig_uuids(nvml: Any, handle: Any) -> list[str]:
 
 def _fabric(nvml: Any, handle: Any) -> str | None:
     info = nvml.c_nvmlGpuFabricInfo_t()
-    nvml.nvmlDeviceGetGpuFabricInfo(handle, info)
+    # By reference: the binding hands on what it gets, and NVML writes through it.
+    nvml.nvmlDeviceGetGpuFabricInfo(handle, ctypes.byref(info))
     return _FABRIC_STATES[info.state] if info.state < len(_FABRIC_STATES) else str(info.state)
 
 

@@ -63,6 +63,9 @@ API int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **h) {
 API int nvmlDeviceGetName(void *h, char *s, unsigned n) { strcpy(s, "NVIDIA Fake"); return 0; }
 API int nvmlDeviceGetUUID(void *h, char *s, unsigned n) { strcpy(s, "GPU-abc"); return 0; }
 API int nvmlDeviceGetCudaComputeCapability(void *h, int *a, int *b) { *a = 8; *b = 9; return 0; }
+API int nvmlDeviceGetGpuFabricInfo(void *h, unsigned char *info) {
+  memset(info, 0, 28); info[24] = 3; return 0;  /* state, after the UUID, the status and the clique */
+}
 API int nvmlDeviceGetMigMode(void *h, unsigned *a, unsigned *b) { return 3; }
 """
 
@@ -96,6 +99,7 @@ def test_both_libraries_answer(libraries: Path) -> None:
     good, lost = found.nvml.devices
     assert (good.name, good.uuid, good.compute_capability) == ("NVIDIA Fake", "GPU-abc", "8.9")
     assert good.error is None and good.mig_mode is None
+    assert good.fabric_state == "completed"
     assert (lost.index, lost.error) == (1, "NVML_ERROR_GPU_IS_LOST")
 
 
