@@ -533,6 +533,19 @@ def load(path: Path) -> Snapshot:
     except (ValueError, RecursionError) as error:
         raise SnapshotError(f"{path}: not JSON, or cut short: {error}", hint=hint) from None
     try:
-        return Snapshot.from_dict(document)
+        return Snapshot.from_dict(_unwrapped(document))
     except SnapshotError as error:
         raise SnapshotError(f"{path}: {error.message}", hint=error.hint or hint) from None
+
+
+def _unwrapped(document: Any) -> Any:
+    """The snapshot inside a bundle of ``cuready report``; everything else as it is.
+
+    Unknown keys are kept, so that other JSON of ours would pass for an empty machine without a
+    fault: it is refused by name. Raises :class:`SnapshotError`.
+    """
+    if isinstance(document, dict) and isinstance(document.get("snapshot"), dict):
+        return document["snapshot"]
+    if isinstance(document, dict) and "findings" in document:
+        raise SnapshotError("a diagnosis, not the snapshot that it was made from")
+    return document
