@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +144,7 @@ def export(name: str, target: str, output: Path | None, output_format: str) -> i
         click.echo(f"wrote {output}", err=True)
     if output_format == "json":
         body: dict[str, Any] = {"file": target, "text": text}
-        click.echo(json.dumps(_common.document(body), indent=2, ensure_ascii=False))
+        _common.emit_json(_common.document(body))
     elif output is None:
         click.echo(text, nl=False)
     return _common.EXIT_OK
