@@ -144,7 +144,18 @@ void read_tensor(dlpack::Tensor const& tensor, ArrayView& view) {
   }
 }
 
-void read_exchange(PyObject* object, Importer const& importer, void* consumer_stream, ArrayView& view) {
+void* current_stream(dlpack::ExchangeApi const* api, dlpack::Device const& device, ImportSession* session) {
+  if (session != nullptr && session->api == api && session->device == device.id) return session->stream;
+  void* stream = nullptr;
+  if (api->current_work_stream(device.type, device.id, &stream) != 0) {
+    fail_with_python_error("its DLPack exchange gave no stream");
+  }
+  if (session != nullptr) *session = {api, device.id, stream};
+  return stream;
+}
+
+void read_exchange(PyObject* object, Importer const& importer, void* consumer_stream, ArrayView& view,
+                   ImportSession* session) {
   dlpack::Tensor tensor{};
   if (importer.exchange->tensor_from_object(object, &tensor) != 0) {
     refuse_way("its DLPack exchange failed");
@@ -152,12 +163,8 @@ void read_exchange(PyObject* object, Importer const& importer, void* consumer_st
   read_tensor(tensor, view);
   view.owner = Reference::borrow(object);
   if (view.memory != Memory::kDevice) return;
-  void* stream = nullptr;
-  if (importer.exchange->current_work_stream(tensor.device.type, tensor.device.id, &stream) != 0) {
-    fail_with_python_error("its DLPack exchange gave no stream");
-  }
-  view.has_producer_stream = stream != consumer_stream;
-  view.producer_stream = stream;
+  view.producer_stream = current_stream(importer.exchange, tensor.device, session);
+  view.has_producer_stream = view.producer_stream != consumer_stream;
 }
 
 DataType type_of_format(char const* format, std::int64_t size) {
@@ -360,12 +367,13 @@ void read_cuda_array_interface(PyObject* object, void* consumer_stream, ArrayVie
   view.owner = Reference::borrow(object);
 }
 
-void read(Way way, PyObject* object, Importer& importer, void* consumer_stream, bool writable, ArrayView& view) {
+void read(Way way, PyObject* object, Importer& importer, void* consumer_stream, bool writable, ArrayView& view,
+          ImportSession* session) {
   switch (way) {
     case Way::kOwn:
       return importer.own(object, view);
     case Way::kExchange:
-      return read_exchange(object, importer, consumer_stream, view);
+      return read_exchange(object, importer, consumer_stream, view, session);
     case Way::kBuffer:
       return read_buffer(object, writable, view);
     case Way::kDlpack:
@@ -394,13 +402,13 @@ void register_own_type(PyTypeObject* type, OwnReader reader) {
   importers().push_back(made);
 }
 
-void import_array(PyObject* object, void* consumer_stream, bool writable, ArrayView& view) {
+void import_array(PyObject* object, void* consumer_stream, bool writable, ArrayView& view, ImportSession* session) {
   Importer& importer = importer_of(Py_TYPE(object));
   std::string refused;
   for (Way way : importer.ways) {
     if (way == Way::kNone) break;
     try {
-      read(way, object, importer, consumer_stream, writable, view);
+      read(way, object, importer, consumer_stream, writable, view, session);
       if (writable && view.read_only) throw ImportFailure("it is read-only");
       return;
     } catch (WayRefused const& error) {

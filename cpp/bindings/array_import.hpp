@@ -79,6 +79,14 @@ struct ArrayView {
   std::int64_t bytes() const;
 };
 
+/// What one call has learned about its producers: a framework is asked for its current stream once,
+/// not once for each array.
+struct ImportSession {
+  dlpack::ExchangeApi const* api = nullptr;
+  std::int32_t device = -1;
+  void* stream = nullptr;
+};
+
 /// A type whose arrays are ours reads them itself; returns false when the object is empty.
 using OwnReader = void (*)(PyObject* object, ArrayView& view);
 
@@ -87,8 +95,9 @@ void register_own_type(PyTypeObject* type, OwnReader reader);
 
 /// Reads `object` into `view`, ordered on `consumer_stream` or with the producer's stream to wait
 /// for. Raises ImportFailure for what is no array; Python errors of the producer become its text.
-/// A host array must be writable when `writable` is set.
-void import_array(PyObject* object, void* consumer_stream, bool writable, ArrayView& view);
+/// A host array must be writable when `writable` is set. `session` may be null.
+void import_array(PyObject* object, void* consumer_stream, bool writable, ArrayView& view,
+                  ImportSession* session = nullptr);
 
 /// The field's name of a DLPack type: float32, bfloat16, bool, int8, float8_e4m3fn, …
 std::string dtype_name(dlpack::DataType dtype);

@@ -35,7 +35,7 @@ PyObject* names(PyObject* self, void*) {
     py::list list;
     for (TensorInfo const& tensor : object->state->engine->tensors()) {
       if (object->state->bound[static_cast<std::size_t>(tensor.index)] != 0) {
-        list.append(py::str(tensor.name));
+        list.append(interned_name(tensor.name));
       }
     }
     return list.release().ptr();

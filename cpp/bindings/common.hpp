@@ -60,6 +60,9 @@ PyObject* raise_current() noexcept;
 
 // --- values -----------------------------------------------------------------------------------
 
+/// A tensor's name as the one str that stands for it everywhere: names of an engine's mappings are
+/// then found by their address alone. Bytes that are no UTF-8 become surrogates, as in file names.
+py::object interned_name(std::string const& name);
 py::tuple to_tuple(Dims const& shape);
 /// Throws InvalidArgument for what is no sequence of integers, ShapeError beyond rank 8.
 Dims to_dims(py::handle shape);

@@ -63,12 +63,8 @@ PyContext::PyContext(std::shared_ptr<Engine> engine, std::shared_ptr<ExecutionCo
       index_by_name_(PyDict_New()) {
   stream_ref_ = stream_->ref();
   for (TensorInfo const& tensor : engine_->tensors()) {
-    auto name = py::reinterpret_steal<py::object>(
-        PyUnicode_DecodeUTF8(tensor.name.data(), static_cast<Py_ssize_t>(tensor.name.size()), "surrogateescape"));
-    PyObject* interned = name.release().ptr();
-    PyUnicode_InternInPlace(&interned);
-    names_.push_back(interned);
-    PyDict_SetItem(index_by_name_, interned, py::int_(tensor.index).ptr());
+    names_.push_back(interned_name(tensor.name).release().ptr());
+    PyDict_SetItem(index_by_name_, names_.back(), py::int_(tensor.index).ptr());
   }
   given_.reserve(names_.size());
   run_slots_.resize(names_.size());
@@ -179,11 +175,24 @@ PyObject* PyContext::enqueue_bindings(PyObject* const* arguments, Py_ssize_t cou
 }
 
 void PyContext::synchronize() {
+  Entered const entered(*this);
+  wait_for_runs();
+}
+
+/// With the context entered.
+void PyContext::wait_for_runs() {
   {
-    py::gil_scoped_release release;
+    Unlocked unlocked;
     core_->synchronize();
   }
-  free_retired();
+  // Each run of a context waits for the one before, so all of them are done: no event has to tell.
+  submitted_ = false;
+  std::deque<Retired> done;
+  done.swap(retired_);
+  for (Retired& old : done) {
+    spare_events_.push_back(std::move(old.event));
+    Py_DECREF(old.bindings);
+  }
   pump_log();
 }
 
@@ -225,7 +234,7 @@ py::dict shapes(PyContext& context, py::dict const& inputs) {
   }
   py::dict result;
   for (TensorInfo const& tensor : context.engine()->tensors()) {
-    result[py::str(tensor.name)] = to_tuple(core->shape(tensor.index));
+    result[interned_name(tensor.name)] = to_tuple(core->shape(tensor.index));
   }
   return result;
 }

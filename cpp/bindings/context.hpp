@@ -96,6 +96,7 @@ class alignas(64) PyContext {
   void make_current(BindingsObject* bindings);
   void retire_current();
   void free_retired();
+  void wait_for_runs();
   void recover_after_run(StreamRef stream) noexcept;
 
   void submit_slowly(StreamRef stream, bool sampled);
@@ -124,6 +125,7 @@ class alignas(64) PyContext {
   std::vector<int> last_keyword_indices_;
   std::vector<Given> given_;
   std::vector<void*> waited_;  // producer streams waited for in this call
+  ImportSession session_;      // of this call
   std::vector<TensorView> input_views_, output_views_;
 
   // What run() keeps between calls: pinned and device memory of each tensor.

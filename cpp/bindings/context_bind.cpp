@@ -121,8 +121,9 @@ void PyContext::collect_sequence(PyObject* sequence, std::vector<Given>& given) 
 void PyContext::collect(PyObject* const* arguments, Py_ssize_t count, PyObject* names, std::vector<Given>& given) {
   given.clear();
   if (count >= 1 && arguments[0] != Py_None) {
-    bool const sequence = PyList_Check(arguments[0]) || PyTuple_Check(arguments[0]);
-    if (sequence) {
+    if (PyDict_Check(arguments[0])) {
+      collect_mapping(arguments[0], given);
+    } else if (PyList_Check(arguments[0]) || PyTuple_Check(arguments[0])) {
       collect_sequence(arguments[0], given);
     } else if (PyMapping_Check(arguments[0]) != 0 && PyObject_HasAttrString(arguments[0], "keys")) {
       collect_mapping(arguments[0], given);
@@ -208,7 +209,7 @@ void PyContext::take(Given const& given, StreamRef stream, BindingState& state) 
   }
   ArrayView view;
   try {
-    import_array(given.array, stream.handle, tensor.mode == TensorMode::output, view);
+    import_array(given.array, stream.handle, tensor.mode == TensorMode::output, view, &session_);
   } catch (ImportFailure const& error) {
     refuse_tensor("bind", tensor, error.what());
   }
@@ -273,6 +274,7 @@ PyObject* PyContext::bind(PyObject* const* arguments, Py_ssize_t count, PyObject
   StreamRef const stream = to_stream(keyword(arguments, count, names, "stream"), stream_ref_);
   free_retired();
   waited_.clear();
+  session_ = {};
   auto made = Reference::steal(reinterpret_cast<PyObject*>(new_bindings(engine_)));
   auto* bindings = reinterpret_cast<BindingsObject*>(made.get());
   if (current_ != nullptr && given_.size() < names_.size()) {

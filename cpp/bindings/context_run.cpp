@@ -62,7 +62,7 @@ void RunCall::read_inputs(std::vector<PyContext::Given> const& given) {
     }
     auto array = std::make_unique<ArrayView>();
     try {
-      import_array(item.array, stream_.handle, false, *array);
+      import_array(item.array, stream_.handle, false, *array, &c_.session_);
     } catch (ImportFailure const& error) {
       refuse_tensor("run", tensor, error.what());
     }
@@ -99,7 +99,7 @@ void RunCall::read_outputs(py::handle outputs) {
     if (found == outputs_.end()) refuse_tensor("run", tensor, "it is an input, not an output");
     found->given = std::make_unique<ArrayView>();
     try {
-      import_array(item.array, stream_.handle, true, *found->given);
+      import_array(item.array, stream_.handle, true, *found->given, &c_.session_);
     } catch (ImportFailure const& error) {
       refuse_tensor("run", tensor, error.what());
     }
@@ -283,7 +283,7 @@ py::object RunCall::operator()(std::vector<PyContext::Given> const& given, py::h
     upload();
   }
   c_.submit(stream_);
-  if (data_dependent_) c_.synchronize();  // shapes are known only then
+  if (data_dependent_) c_.wait_for_runs();  // shapes are known only then
   for (Output& output : outputs_) finish_output(output);
   {
     Unlocked unlocked;
@@ -328,6 +328,7 @@ PyObject* PyContext::run(PyObject* const* arguments, Py_ssize_t count, PyObject*
   collect(arguments, count, names, given_);
   free_retired();
   waited_.clear();
+  session_ = {};
   RunCall call(*this, stream);
   try {
     return call(given_, outputs).release().ptr();

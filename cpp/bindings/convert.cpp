@@ -80,6 +80,13 @@ int python_level(Severity severity) {
 
 }  // namespace
 
+py::object interned_name(std::string const& name) {
+  PyObject* text = PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "surrogateescape");
+  if (text == nullptr) throw py::error_already_set();
+  PyUnicode_InternInPlace(&text);
+  return py::reinterpret_steal<py::object>(text);
+}
+
 py::tuple to_tuple(Dims const& shape) {
   int const rank = shape.rank() < 0 ? 0 : shape.rank();
   py::tuple tuple(static_cast<std::size_t>(rank));

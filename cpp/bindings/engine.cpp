@@ -57,7 +57,7 @@ py::object tensor_mapping(Engine const& engine, std::vector<int> const& indices)
   py::dict mapping;
   for (int index : indices) {
     TensorInfo const& tensor = engine.tensors()[static_cast<std::size_t>(index)];
-    mapping[py::str(tensor.name)] = py::cast(tensor);
+    mapping[interned_name(tensor.name)] = py::cast(tensor);
   }
   return py::module_::import("types").attr("MappingProxyType")(mapping);
 }
@@ -71,7 +71,7 @@ py::list profiles_of(Engine const& engine) {
       TensorInfo const& tensor = engine.tensors()[static_cast<std::size_t>(input)];
       if (static_cast<std::size_t>(index) >= tensor.profiles.size()) continue;
       ProfileBounds const& bounds = tensor.profiles[static_cast<std::size_t>(index)];
-      py::str key(tensor.name);
+      py::object const key = interned_name(tensor.name);
       bool const values = !bounds.opt_values.empty();
       minimum[key] = values ? py::object(py::tuple(py::cast(bounds.min_values))) : to_tuple(bounds.min);
       optimum[key] = values ? py::object(py::tuple(py::cast(bounds.opt_values))) : to_tuple(bounds.opt);

@@ -4,7 +4,6 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <thread>
 
 #include "layout.hpp"
 
@@ -18,24 +17,7 @@ struct PyFuture {
   std::shared_ptr<Engine> engine;
   std::vector<py::object> given;  // the caller's output arrays, by position; null: the pool's own
   py::object result;
-  bool spin = false;
 };
-
-/// Waiting on a condition variable costs tens of microseconds to wake up, which a short run
-/// notices: where processors are plenty and the pool may spin, the waiter looks for a while first.
-constexpr auto kSpinFor = std::chrono::milliseconds(2);
-
-bool wait_for_core(PyFuture const& future, std::chrono::nanoseconds limit) {
-  if (future.spin) {
-    auto const now = std::chrono::steady_clock::now();
-    auto const until = limit.count() < 0 ? now + kSpinFor : now + std::min<std::chrono::nanoseconds>(limit, kSpinFor);
-    while (std::chrono::steady_clock::now() < until) {
-      if (future.core.done()) return true;
-      std::this_thread::yield();
-    }
-  }
-  return future.core.wait(limit);
-}
 
 std::chrono::nanoseconds to_timeout(py::handle seconds) {
   if (seconds.is_none()) return std::chrono::nanoseconds(-1);
@@ -75,7 +57,10 @@ TensorInfo const& tensor_of(Engine const& engine, int index) {
 }
 
 int Request::position(std::vector<int> const& indices, py::handle name, char const* what) const {
-  int const index = pool_.engine->index(py::cast<std::string>(name));
+  PyObject* known = PyDict_GetItemWithError(pool_.index_by_name.ptr(), name.ptr());
+  if (known == nullptr && PyErr_Occurred() != nullptr) throw py::error_already_set();
+  int const index = known != nullptr ? static_cast<int>(PyLong_AsLong(known))
+                                     : pool_.engine->index(py::cast<std::string>(name));  // throws
   auto const found = std::find(indices.begin(), indices.end(), index);
   if (found == indices.end()) {
     refuse_tensor("submit", tensor_of(*pool_.engine, index), std::string("it is no ") + what);
@@ -199,7 +184,7 @@ py::object make_result(PyFuture& future) {
     } else {
       array = make_device_buffer(outputs[at].device, outputs[at].view.shape, tensor.dtype, {}, {});
     }
-    results[py::str(tensor.name)] = array;
+    results[interned_name(tensor.name)] = array;
   }
   return std::move(results);
 }
@@ -210,7 +195,7 @@ py::object result(PyFuture& future, py::object const& timeout) {
   bool ready = future.core.done();
   if (!ready) {
     Unlocked unlocked;
-    ready = wait_for_core(future, limit);
+    ready = future.core.wait(limit);
   }
   if (!ready) raise_timeout();
   future.result = make_result(future);
@@ -246,10 +231,11 @@ std::shared_ptr<PyFuture> submit(PyPool& pool, py::object const& inputs, py::obj
   auto future = std::make_shared<PyFuture>();
   future->engine = pool.engine;
   future->given = std::move(request.given);
-  future->spin = pool.spin;
   PoolRequest ready = request.finish(stream);
   std::chrono::nanoseconds const limit = to_timeout(timeout);
-  {
+  // With room in the queue this is quick, and giving the GIL up and taking it again would not be.
+  future->core = pool.core->try_submit(std::move(ready));
+  if (!future->core.valid()) {
     Unlocked unlocked;
     future->core = pool.core->submit(std::move(ready), limit);
   }
@@ -295,6 +281,7 @@ void close_pool(PyPool& pool) {
 PyPool::~PyPool() {
   if (interpreter_is_ending()) {  // threads cannot be joined any more, and the driver may be gone
     leases.release();
+    index_by_name.release();
     new std::shared_ptr<ContextPool>(std::move(core));
     new std::shared_ptr<Stream>(std::move(order));
     new std::shared_ptr<Engine>(std::move(engine));
@@ -324,8 +311,10 @@ std::shared_ptr<PyPool> create_pool(std::shared_ptr<Engine> const& engine, int s
   }
   options.shared_workspace = workspace == "shared";
   auto pool = std::make_shared<PyPool>();
-  pool->spin = spin && std::thread::hardware_concurrency() > 2 * static_cast<unsigned>(size);
   pool->engine = engine;
+  for (TensorInfo const& tensor : engine->tensors()) {
+    pool->index_by_name[interned_name(tensor.name)] = py::int_(tensor.index);
+  }
   {
     Unlocked unlocked;
     pool->core = ContextPool::create(engine, options);

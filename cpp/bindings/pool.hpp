@@ -12,7 +12,7 @@ struct PyPool {
   std::shared_ptr<ContextPool> core;
   std::shared_ptr<Stream> order;  // gathers what the producers of one request hold
   py::object leases;              // contexts that acquire() lends
-  bool spin = false;              // waiters of results may spin, too
+  py::dict index_by_name;         // of every tensor
 
   ~PyPool();
 };

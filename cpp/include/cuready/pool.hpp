@@ -1,4 +1,5 @@
-// A pool of contexts that threads share: submit() returns a future; C++ threads dispatch, one poller completes.
+// A pool of contexts that threads share: submit() returns a future; C++ threads dispatch, one poller completes. A thread
+// that waits for a request which no dispatcher has taken yet launches it itself.
 #pragma once
 
 #include <chrono>
@@ -26,7 +27,7 @@ struct PoolRequest {
   bool wait_for_producer = false;   ///< the run waits for what `producer` holds at submit()
   StreamRef producer;
   std::shared_ptr<void>
-      keep_alive;  ///< released (on the poller's thread) when the run is done with the inputs and outputs
+      keep_alive;  ///< released (on a thread that completes requests) when the run is done with inputs and outputs
 };
 
 /// The result of a request. Copies share it.
@@ -35,14 +36,15 @@ class CUREADY_API Future {
   Future() noexcept = default;
   bool valid() const noexcept { return static_cast<bool>(state_); }
   bool done() const;
-  /// False when the time is over first; a negative time waits for ever.
+  /// False when the time is over first; a negative time waits for ever. While it waits, this thread may launch and
+  /// complete the request: no other thread has to be woken for it.
   bool wait(std::chrono::nanoseconds timeout = std::chrono::nanoseconds(-1)) const;
   /// Waits, then returns the outputs or throws the request's error.
   const std::vector<PoolOutput>& get() const;
   /// How it ended; ok while it has not.
   Status status() const;
-  /// Called once, from the poller's thread (or at once when already done). Must not throw and must not wait for this
-  /// pool.
+  /// Called once, from the thread that completes the request (or at once when already done). Must not throw and must
+  /// not wait for this pool.
   void on_done(std::function<void()> callback) const;
 
   struct State;
@@ -58,7 +60,7 @@ struct PoolOptions {
   int in_flight = 2;              ///< requests submitted to the GPU and not done, per context: copies overlap with runs
   bool shared_workspace = false;  ///< one activation memory for all: runs are then ordered one after another
   ContextOptions context;         ///< options of every context
-  bool spin = true;               ///< the poller spins while work is in flight; false: it sleeps 50 µs between looks
+  bool spin = true;               ///< who waits for the GPU spins for a while; false: looks every 50 µs, or sleeps
 };
 
 struct PoolStats {
@@ -77,8 +79,8 @@ class CUREADY_API ContextPool : public std::enable_shared_from_this<ContextPool>
   /// negative: for ever. Throws ContextBusy when the time is over, Cancelled when the pool is closed, and what bind()
   /// throws.
   Future submit(PoolRequest request, std::chrono::nanoseconds timeout = std::chrono::nanoseconds(-1));
-  /// Null when the queue is full.
-  Future try_submit(PoolRequest request);
+  /// Never blocks: not valid() when the queue is full, and the request is then as it was.
+  Future try_submit(PoolRequest&& request);
   /// Waits until nothing is pending or in flight.
   void drain();
   /// Takes no more requests, finishes what is in flight, cancels what waits. Idempotent.
@@ -88,8 +90,9 @@ class CUREADY_API ContextPool : public std::enable_shared_from_this<ContextPool>
 
  private:
   struct Impl;
-  explicit ContextPool(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  friend class Future;
+  explicit ContextPool(std::shared_ptr<Impl> impl);
+  std::shared_ptr<Impl> impl_;  // shared with threads that wait for results
 };
 
 }  // namespace cuready

@@ -137,8 +137,13 @@ std::size_t view_bytes(const TensorView& view) {
   return view.nbytes != 0 ? view.nbytes : linear_bytes(view.dtype, view.shape);
 }
 
-void check_input_size(const TensorInfo& info, const TensorView& view) {
-  const std::size_t needed = info.bytes_for(view.shape), has = view_bytes(view);
+/// The same for a view of a tensor's own type whose shape needs `needed` bytes there: in C order that is its size.
+std::size_t view_bytes(const TensorInfo& info, const TensorView& view, std::size_t needed) {
+  return view.nbytes == 0 && info.is_linear() ? needed : view_bytes(view);
+}
+
+void check_input_size(const TensorInfo& info, const TensorView& view, std::size_t needed) {
+  const std::size_t has = view_bytes(info, view, needed);
   if (has >= needed && (view.data != nullptr || needed == 0)) return;
   if (view.data == nullptr) throw BindingError({"bind \"" + info.name + "\"", "the array has no memory"});
   throw BindingError({"bind \"" + info.name + "\"",
@@ -211,7 +216,7 @@ void ExecutionContext::bind(int tensor, const TensorView& view) {
     take_address(c, tensor, view.data, view_bytes(view));
     return;
   }
-  check_input_size(info, view);
+  check_input_size(info, view, info.bytes_for(view.shape));
   c.set_shape(tensor, view.shape);
   if (info.location == TensorLocation::host) {
     c.set_host_values(tensor, view.data, info.bytes_for(view.shape));
@@ -235,7 +240,8 @@ void ExecutionContext::bind_all(Span<const TensorView> inputs, Span<const Tensor
     const TensorInfo& info = c.e.tensors[static_cast<std::size_t>(in[i])];
     check_view(info, inputs[i], device);
     const TensorState& state = c.tensors[static_cast<std::size_t>(in[i])];
-    if (!(state.shape_known && state.shape == inputs[i].shape)) {
+    const bool same_shape = state.shape_known && state.shape == inputs[i].shape;
+    if (!same_shape) {
       bool fits = false;
       for (int p = 0; p < std::max(c.e.profiles, 1) && !fits; ++p)
         fits = (c.options.profile < 0 || c.options.profile == p) && c.e.fits(p, in[i], inputs[i].shape);
@@ -243,7 +249,7 @@ void ExecutionContext::bind_all(Span<const TensorView> inputs, Span<const Tensor
         c.set_shape(in[i], inputs[i].shape);  // throws, with everything there is to say
       }
     }
-    check_input_size(info, inputs[i]);
+    check_input_size(info, inputs[i], same_shape ? state.required : info.bytes_for(inputs[i].shape));
   }
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     if (outputs[i].data != nullptr) check_view(c.e.tensors[static_cast<std::size_t>(out[i])], outputs[i], device);
@@ -255,7 +261,8 @@ void ExecutionContext::bind_all(Span<const TensorView> inputs, Span<const Tensor
     if (info.location == TensorLocation::host) {
       c.set_host_values(in[i], inputs[i].data, info.bytes_for(inputs[i].shape));
     } else {
-      take_address(c, in[i], inputs[i].data, view_bytes(inputs[i]));
+      const std::size_t needed = c.tensors[static_cast<std::size_t>(in[i])].required;
+      take_address(c, in[i], inputs[i].data, view_bytes(info, inputs[i], needed));
     }
   }
   for (std::size_t i = 0; i < out.size(); ++i) {

@@ -23,19 +23,40 @@ void Future::State::finish(std::vector<PoolOutput> results, Status how) noexcept
   for (const std::function<void()>& callback : called) callback();
 }
 
-bool Future::done() const {
-  const std::lock_guard<std::mutex> lock(state_->mutex);
-  return state_->done;
-}
+bool Future::done() const { return state_->done; }
+
+namespace {
+
+/// Waking up from a condition variable costs tens of microseconds, which a short run notices: a waiter looks for a
+/// while first, where it may.
+constexpr auto look_for = std::chrono::milliseconds(2);
+
+}  // namespace
 
 bool Future::wait(std::chrono::nanoseconds timeout) const {
+  using clock = std::chrono::steady_clock;
+  if (state_->done) return true;
+  const bool limited = timeout.count() >= 0;
+  const clock::time_point begin = clock::now();
+  // A time too long for the clock waits for ever.
+  const bool for_ever = !limited || timeout >= clock::time_point::max() - begin;
+  const clock::time_point deadline = for_ever ? clock::time_point::max() : begin + timeout;
+  const auto pool = timeout.count() == 0 ? nullptr : state_->pool.lock();  // a mere look costs nothing
+  if (pool) {
+    pool->help(*state_, for_ever ? nullptr : &deadline);
+    if (pool->waiters_spin) {
+      const clock::time_point until = std::min(deadline, begin + look_for);
+      while (!state_->done && clock::now() < until) std::this_thread::yield();
+    }
+  }
+  if (state_->done) return true;
   std::unique_lock<std::mutex> lock(state_->mutex);
-  const auto finished = [this] { return state_->done; };
-  if (timeout.count() < 0) {
+  const auto finished = [this] { return state_->done.load(); };
+  if (for_ever) {
     state_->changed.wait(lock, finished);
     return true;
   }
-  return state_->changed.wait_for(lock, timeout, finished);
+  return state_->changed.wait_until(lock, deadline, finished);
 }
 
 const std::vector<PoolOutput>& Future::get() const {
@@ -94,7 +115,7 @@ std::shared_ptr<ContextPool> Engine::create_pool(const PoolOptions& options) {
   return ContextPool::create(shared_from_this(), options);
 }
 
-ContextPool::ContextPool(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ContextPool::ContextPool(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ContextPool::~ContextPool() { close(); }
 const std::shared_ptr<Engine>& ContextPool::engine() const noexcept { return impl_->engine; }
 
@@ -103,15 +124,17 @@ std::shared_ptr<ContextPool> ContextPool::create(std::shared_ptr<Engine> engine,
   if (options.contexts < 1 || options.in_flight < 1 || options.max_pending < 0) {
     throw InvalidArgument({"create a pool", "contexts and in_flight must be at least 1, max_pending at least 0"});
   }
-  auto impl = std::make_unique<Impl>();
+  auto impl = std::make_shared<Impl>();
   impl->engine = engine;
   impl->options = options;
+  impl->waiters_spin =
+      options.spin && std::thread::hardware_concurrency() > 2 * static_cast<unsigned>(options.contexts);
   impl->pinned = std::make_shared<PinnedCache>(engine->device());
   impl->max_pending = static_cast<std::size_t>(options.max_pending > 0 ? options.max_pending : 4 * options.contexts);
   ContextOptions context = options.context;
   if (options.shared_workspace && !context.workspace) context.workspace = std::make_shared<Workspace>(engine->device());
   for (int i = 0; i < options.contexts; ++i) {
-    Lane lane;
+    Lane& lane = impl->lanes.emplace_back();
     lane.context = engine->create_context(context);
     lane.stream = std::make_shared<Stream>(engine->device());
     for (int s = 0; s < options.in_flight; ++s) {
@@ -123,7 +146,6 @@ std::shared_ptr<ContextPool> ContextPool::create(std::shared_ptr<Engine> engine,
       lane.free.push_back(slot.get());
       lane.slots.push_back(std::move(slot));
     }
-    impl->lanes.push_back(std::move(lane));
   }
   std::shared_ptr<ContextPool> pool(new ContextPool(std::move(impl)));  // from here on close() tidies up
   Impl& p = *pool->impl_;
@@ -142,13 +164,14 @@ void ContextPool::close() noexcept {
     p.closing = true;
     cancelled.swap(p.queue);
   }
-  p.work.notify_all();
+  for (Lane& lane : p.lanes) lane.work.notify_one();
   p.room.notify_all();
   for (Lane& lane : p.lanes) {
     if (lane.dispatcher.joinable()) lane.dispatcher.join();
   }
   {
-    const std::lock_guard<std::mutex> lock(p.mutex);
+    std::unique_lock<std::mutex> lock(p.mutex);
+    p.idle.wait(lock, [&p] { return p.helping == 0; });
     p.stop_poller = true;
   }
   p.flying.notify_all();
@@ -231,20 +254,25 @@ void ContextPool::Impl::check(const PoolRequest& request) const {
                     "TensorInfo::profiles has the bounds of each profile"});
 }
 
-Future ContextPool::Impl::enqueue(PoolRequest request, std::unique_lock<std::mutex>& lock) {
+Job ContextPool::Impl::make_job(PoolRequest&& request) {
   Job job;
   job.state = std::make_shared<Future::State>();
+  job.state->pool = weak_from_this();
   if (request.wait_for_producer) {
     // Now, on the caller's thread: later work of the producer is not waited for, and its stream may be gone by then.
     job.producer_ready = std::make_unique<Event>(engine->device());
     job.producer_ready->record(request.producer);
   }
   job.request = std::move(request);
+  return job;
+}
+
+/// With the mutex held.
+Future ContextPool::Impl::push(Job&& job) {
   Future future(job.state);
   queue.push_back(std::move(job));
   ++submitted;
-  lock.unlock();
-  work.notify_one();
+  call_dispatchers();
   return future;
 }
 
@@ -264,6 +292,7 @@ bool ContextPool::Impl::has_room() const {
 Future ContextPool::submit(PoolRequest request, std::chrono::nanoseconds timeout) {
   Impl& p = *impl_;
   p.check(request);
+  Job job = p.make_job(std::move(request));
   std::unique_lock<std::mutex> lock(p.mutex);
   const auto admissible = [&p] { return p.closing || p.has_room(); };
   if (timeout.count() < 0) {
@@ -273,16 +302,18 @@ Future ContextPool::submit(PoolRequest request, std::chrono::nanoseconds timeout
                        "wait for results, or make the pool larger"});
   }
   if (p.closing) throw_closed();
-  return p.enqueue(std::move(request), lock);
+  return p.push(std::move(job));
 }
 
-Future ContextPool::try_submit(PoolRequest request) {
+Future ContextPool::try_submit(PoolRequest&& request) {
   Impl& p = *impl_;
   p.check(request);
-  std::unique_lock<std::mutex> lock(p.mutex);
+  Job job = p.make_job(std::move(request));
+  const std::lock_guard<std::mutex> lock(p.mutex);
   if (p.closing) throw_closed();
-  if (!p.has_room()) return {};
-  return p.enqueue(std::move(request), lock);
+  if (p.has_room()) return p.push(std::move(job));
+  request = std::move(job.request);
+  return {};
 }
 
 }  // namespace cuready

@@ -1,6 +1,8 @@
 // The inside of a pool: a bounded queue, one dispatcher for each context, one poller.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -15,7 +17,8 @@ namespace cuready {
 struct Future::State {
   mutable std::mutex mutex;
   mutable std::condition_variable changed;
-  bool done = false;
+  std::atomic<bool> done{false};
+  std::weak_ptr<ContextPool::Impl> pool;  // of the request
   std::vector<PoolOutput> outputs;
   Status status;
   std::vector<std::function<void()>> callbacks;
@@ -44,6 +47,8 @@ struct LaneSlot {
   Job job;
   std::vector<PoolOutput> outputs;
   Status failure;
+  bool lost = false;  // the CUDA context failed under it: whether the GPU still reads its memory is not known
+  std::vector<std::unique_ptr<PinnedBuffer>> abandoned;  // staging of such requests, not to be written again
   std::size_t lane = 0;
 };
 
@@ -68,37 +73,50 @@ struct Lane {
   std::shared_ptr<Stream> stream;
   std::vector<std::unique_ptr<LaneSlot>> slots;
   std::vector<LaneSlot*> free;
-  int load = 0;  // requests that it has taken and that are not done
+  int load = 0;            // requests that it has taken and that are not done
+  bool launching = false;  // a thread is in its context
+  bool called = false;     // its dispatcher has been told that there is work
+  std::condition_variable work;
   std::thread dispatcher;
 };
 
-struct ContextPool::Impl {
+struct ContextPool::Impl : std::enable_shared_from_this<ContextPool::Impl> {
+  using Deadline = std::chrono::steady_clock::time_point;
+
   std::shared_ptr<Engine> engine;
   PoolOptions options;
   std::size_t max_pending = 0;
 
   std::mutex mutex;
-  std::condition_variable work, room, flying, idle;
+  std::condition_variable room, flying, idle;
   std::deque<Job> queue;
   std::vector<LaneSlot*> launched;  // from the dispatchers to the poller
-  std::vector<Lane> lanes;
+  std::deque<Lane> lanes;  // they stay where they are
   std::thread poller;
   bool closing = false, stop_poller = false, joined = false;
-  int taken = 0;  // requests that have left the queue and are not done
+  bool waiters_spin = false;  // there are processors for it
+  int taken = 0;              // requests that have left the queue and are not done
+  int helping = 0;            // waiting threads that are at work for the pool
   std::shared_ptr<PinnedCache> pinned;
   std::uint64_t submitted = 0, completed = 0, failed = 0;
   std::mutex close_mutex;
 
   void check(const PoolRequest& request) const;
-  Future enqueue(PoolRequest request, std::unique_lock<std::mutex>& lock);
+  Job make_job(PoolRequest&& request);
+  Future push(Job&& job);
+  Lane* best_lane(bool even_called);
+  void call_dispatchers();
+  LaneSlot* take(Lane& lane);
   void dispatch(Lane& lane);
+  void launch(Lane& lane, LaneSlot& slot);
+  void help(const Future::State& wanted, const Deadline* deadline);
+  bool wait_for_gpu(LaneSlot& slot, const Deadline* deadline) const;
   void run(Lane& lane, LaneSlot& slot);
   void stage_inputs(Lane& lane, LaneSlot& slot, std::vector<TensorView>& views);
   void place_outputs(Lane& lane, LaneSlot& slot, std::vector<TensorView>& views);
   void collect_outputs(Lane& lane, LaneSlot& slot);
   void poll();
   void retire(LaneSlot& slot);
-  bool may_take(const Lane& lane) const;
   bool has_room() const;
 };
 

@@ -10,45 +10,108 @@ namespace cuready {
 // ---- dispatch ------------------------------------------------------------------------------------------------------
 
 // A second request goes to a busy context only when no other is idle: copies overlap with runs, but runs overlap
-// better.
-bool ContextPool::Impl::may_take(const Lane& lane) const {
-  if (queue.empty() || lane.free.empty()) return false;
-  return std::none_of(lanes.begin(), lanes.end(), [&](const Lane& other) { return other.load < lane.load; });
+// better. With the mutex held.
+Lane* ContextPool::Impl::best_lane(bool even_called) {
+  Lane* best = nullptr;
+  for (Lane& lane : lanes) {
+    if (lane.free.empty() || lane.launching || (lane.called && !even_called)) continue;
+    if (best == nullptr || lane.load < best->load) best = &lane;
+  }
+  return best;
+}
+
+/// As many dispatchers as there are requests that wait, and lanes that can take one. With the mutex held, after every
+/// change to either.
+void ContextPool::Impl::call_dispatchers() {
+  std::size_t called = 0;
+  for (const Lane& lane : lanes) called += lane.called ? 1U : 0U;
+  for (; called < queue.size(); ++called) {
+    Lane* lane = best_lane(false);
+    if (lane == nullptr) return;
+    lane->called = true;
+    lane->work.notify_one();
+  }
+}
+
+/// The next request into a free slot of the lane; null when there is none. With the mutex held.
+LaneSlot* ContextPool::Impl::take(Lane& lane) {
+  if (queue.empty() || lane.free.empty() || lane.launching) return nullptr;
+  LaneSlot* slot = lane.free.back();
+  lane.free.pop_back();
+  slot->job = std::move(queue.front());
+  queue.pop_front();
+  lane.launching = true;
+  ++lane.load;
+  ++taken;
+  return slot;
 }
 
 void ContextPool::Impl::dispatch(Lane& lane) {
+  const cuda::CurrentGuard current(*engine->device().primary());  // once, instead of in every call
+  std::unique_lock<std::mutex> lock(mutex);
   for (;;) {
-    LaneSlot* slot = nullptr;
-    {
-      std::unique_lock<std::mutex> lock(mutex);
-      work.wait(lock, [&] { return closing || may_take(lane); });
-      if (closing) return;
-      slot = lane.free.back();
-      lane.free.pop_back();
-      slot->job = std::move(queue.front());
-      queue.pop_front();
-      ++lane.load;
-      ++taken;
-      if (!queue.empty()) work.notify_all();  // others may take now
+    lane.work.wait(lock, [&] { return closing || lane.called; });
+    if (closing) return;
+    lane.called = false;
+    LaneSlot* slot = take(lane);
+    if (slot == nullptr) {  // a waiting thread was faster
+      call_dispatchers();
+      continue;
     }
+    lock.unlock();
     room.notify_one();
-    try {
-      slot->failure = Status();
-      run(lane, *slot);
-    } catch (...) {
-      slot->failure = Status::current();
-      try {
-        slot->done->record(lane.stream->ref());  // copies that were submitted before the failure still use the slot
-      } catch (const Error&) {
-        // The event keeps its earlier, finished state: the CUDA context is lost anyway.
-      }
-    }
-    {
-      const std::lock_guard<std::mutex> lock(mutex);
-      launched.push_back(slot);
-    }
+    launch(lane, *slot);
+    lock.lock();
+    lane.launching = false;
+    launched.push_back(slot);
+    call_dispatchers();
     flying.notify_one();
   }
+}
+
+void ContextPool::Impl::launch(Lane& lane, LaneSlot& slot) {
+  try {
+    slot.failure = Status();
+    run(lane, slot);
+  } catch (...) {
+    slot.failure = Status::current();
+    try {
+      slot.done->record(lane.stream->ref());  // copies that were submitted before the failure still use the slot
+    } catch (const Error&) {
+      slot.lost = true;
+    }
+  }
+}
+
+// Only the request at the head of the queue, so that requests run in the order in which they were submitted.
+void ContextPool::Impl::help(const Future::State& wanted, const Deadline* deadline) {
+  Lane* lane = nullptr;
+  LaneSlot* slot = nullptr;
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (closing || queue.empty() || queue.front().state.get() != &wanted) return;
+    lane = best_lane(true);
+    if (lane == nullptr) return;
+    slot = take(*lane);
+    ++helping;
+  }
+  const cuda::CurrentGuard current(*engine->device().primary());
+  room.notify_one();
+  launch(*lane, *slot);
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    lane->launching = false;
+    if (!queue.empty()) call_dispatchers();
+  }
+  const bool landed = options.spin && wait_for_gpu(*slot, deadline);
+  if (landed) retire(*slot);
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (!landed) launched.push_back(slot);
+    --helping;
+  }
+  if (!landed) flying.notify_one();
+  idle.notify_all();
 }
 
 namespace {
@@ -196,6 +259,12 @@ void ContextPool::Impl::retire(LaneSlot& slot) {
     if (slot.failure.ok())
       std::copy_n(static_cast<const std::byte*>(copy.source), copy.nbytes, static_cast<std::byte*>(copy.destination));
   }
+  if (slot.lost) {
+    for (std::unique_ptr<PinnedBuffer>& staging : slot.staging) {
+      if (staging) slot.abandoned.push_back(std::move(staging));
+    }
+    slot.lost = false;
+  }
   Job job = std::move(slot.job);
   std::vector<PoolOutput> outputs = std::move(slot.outputs);
   Status failure = std::move(slot.failure);
@@ -209,8 +278,8 @@ void ContextPool::Impl::retire(LaneSlot& slot) {
     lane.free.push_back(&slot);
     --lane.load;
     ++(failure.ok() ? completed : failed);
+    call_dispatchers();
   }
-  work.notify_all();
   room.notify_one();
   job.request.keep_alive.reset();
   if (!failure.ok()) outputs.clear();
@@ -224,19 +293,43 @@ void ContextPool::Impl::retire(LaneSlot& slot) {
 
 namespace {
 
+/// In a catch block: the GPU no longer says what it does.
+void lose(LaneSlot& slot) noexcept {
+  slot.lost = true;
+  if (slot.failure.ok()) slot.failure = Status::current();
+}
+
 /// True when the GPU is done with a slot; a run that failed there becomes the request's error.
 bool landed(LaneSlot& slot) noexcept {
   try {
     return slot.done->done();
   } catch (...) {
-    if (slot.failure.ok()) slot.failure = Status::current();
+    lose(slot);
     return true;
   }
 }
 
 }  // namespace
 
+/// For a thread that has nothing else to do; false when the time is over first.
+bool ContextPool::Impl::wait_for_gpu(LaneSlot& slot, const Deadline* deadline) const {
+  if (deadline == nullptr) {
+    try {
+      slot.done->synchronize();
+    } catch (...) {
+      lose(slot);
+    }
+    return true;
+  }
+  while (!landed(slot)) {
+    if (std::chrono::steady_clock::now() >= *deadline) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
 void ContextPool::Impl::poll() {
+  const cuda::CurrentGuard current(*engine->device().primary());
   using clock = std::chrono::steady_clock;
   constexpr auto patience =
       std::chrono::microseconds(500);  // spin this long without a completion, then sleep in between
