@@ -416,7 +416,7 @@ class Contenders:
         return total / (time.perf_counter() - begin)
 
     def threads(self, iterations: int) -> float:
-        """Runs per second of N Python threads that each submit and wait."""
+        """Runs per second of N Python threads that share the pool."""
         barrier = threading.Barrier(self.count + 1)
         failures: list[BaseException] = []
 
@@ -425,7 +425,7 @@ class Contenders:
             barrier.wait()
             try:
                 for _ in range(iterations):
-                    self.pool.submit(inputs, outputs).result()
+                    self.pool.run(inputs, outputs)
             except BaseException as error:
                 failures.append(error)
 

@@ -63,12 +63,12 @@ struct ArrayView {
   bool has_producer_stream = false;  // the work on `producer_stream` must be waited for
   std::int32_t device = 0;
   std::int32_t rank = 0;
-  std::int64_t shape[kMaxRank] = {};
+  std::int64_t shape[kMaxRank];  // `rank` of them
   void* producer_stream = nullptr;
   Reference owner;
-  Py_buffer buffer{};
+  Py_buffer buffer;  // none while its obj is null
 
-  ArrayView() = default;
+  ArrayView() { buffer.obj = nullptr; }
   ArrayView(ArrayView const&) = delete;
   ArrayView& operator=(ArrayView const&) = delete;
   ~ArrayView() {

@@ -6,25 +6,22 @@ namespace {
 
 PyTypeObject* bindings_type = nullptr;
 
+constexpr std::size_t kMaxSpares = 64;
+
 /// States of destroyed objects with their vectors' memory, ready for reuse. Guarded by the GIL.
 std::vector<BindingState*>& spare_states() {
-  static auto* spares = new std::vector<BindingState*>();
+  static auto* spares = [] {
+    auto* made = new std::vector<BindingState*>();
+    made->reserve(kMaxSpares);
+    return made;
+  }();
   return *spares;
 }
-
-constexpr std::size_t kMaxSpares = 64;
 
 void dealloc(PyObject* self) {
   auto* object = reinterpret_cast<BindingsObject*>(self);
   PyTypeObject* type = Py_TYPE(self);
-  if (object->state != nullptr) {
-    object->state->clear();
-    if (spare_states().size() < kMaxSpares) {
-      spare_states().push_back(object->state);
-    } else {
-      delete object->state;
-    }
-  }
+  if (object->state != nullptr) RecycleState()(object->state);
   type->tp_free(self);
   Py_DECREF(type);
 }
@@ -54,7 +51,7 @@ PyGetSetDef properties[] = {
 void BindingState::reset(std::shared_ptr<Engine> const& for_engine) {
   std::size_t const count = for_engine->tensors().size();
   engine = for_engine;
-  views.assign(count, TensorView());
+  views.resize(count);
   bound.assign(count, 0);
   owners.assign(count, nullptr);
   staged.resize(count);
@@ -67,7 +64,11 @@ void BindingState::copy_from(BindingState const& other) {
   for (std::size_t i = 0; i < owners.size(); ++i) {
     Py_XINCREF(other.owners[i]);
     owners[i] = other.owners[i];
-    if (staged[i] || other.staged[i]) staged[i] = other.staged[i];
+  }
+  if (!other.holds_host) return;
+  holds_host = true;
+  for (std::size_t i = 0; i < owners.size(); ++i) {
+    staged[i] = other.staged[i];
     if (!other.values[i].empty()) {
       values[i] = other.values[i];
       views[i].data = values[i].data();
@@ -77,24 +78,38 @@ void BindingState::copy_from(BindingState const& other) {
 
 void BindingState::clear() noexcept {
   for (PyObject*& owner : owners) Py_CLEAR(owner);
-  for (auto& buffer : staged) {
-    if (buffer) release_without_gil(buffer);
+  if (holds_host) {
+    for (auto& buffer : staged) {
+      if (buffer) release_without_gil(buffer);
+    }
+    for (auto& list : values) list.clear();
+    holds_host = false;
   }
-  for (auto& list : values) list.clear();
   engine.reset();
 }
 
-BindingsObject* new_bindings(std::shared_ptr<Engine> const& engine) {
+void RecycleState::operator()(BindingState* state) const noexcept {
+  state->clear();
+  auto& spares = spare_states();
+  if (spares.size() < kMaxSpares) {
+    spares.push_back(state);
+  } else {
+    delete state;
+  }
+}
+
+OwnedState new_state(std::shared_ptr<Engine> const& engine) {
+  auto& spares = spare_states();
+  OwnedState state(spares.empty() ? new BindingState() : spares.back());
+  if (!spares.empty()) spares.pop_back();
+  state->reset(engine);
+  return state;
+}
+
+BindingsObject* new_bindings(OwnedState state) {
   auto* object = reinterpret_cast<BindingsObject*>(bindings_type->tp_alloc(bindings_type, 0));
   if (object == nullptr) throw py::error_already_set();
-  auto& spares = spare_states();
-  if (spares.empty()) {
-    object->state = new BindingState();
-  } else {
-    object->state = spares.back();
-    spares.pop_back();
-  }
-  object->state->reset(engine);
+  object->state = state.release();
   return object;
 }
 

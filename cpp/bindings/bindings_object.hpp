@@ -9,11 +9,12 @@ namespace cuready::python {
 /// other arrays at every call allocates nothing.
 struct BindingState {
   std::shared_ptr<Engine> engine;
-  std::vector<TensorView> views;  // by TensorInfo::index; data null: not bound, or the context's own
+  std::vector<TensorView> views;  // by TensorInfo::index, where bound; data null: the context's own
   std::vector<unsigned char> bound;
   std::vector<PyObject*> owners;                      // strong references, or null
   std::vector<std::shared_ptr<DeviceBuffer>> staged;  // device copies of host arrays
   std::vector<std::vector<std::int64_t>> values;      // of host shape tensors
+  bool holds_host = false;                            // something was put into `staged` or `values`
 
   void reset(std::shared_ptr<Engine> const& for_engine);
   void copy_from(BindingState const& other);
@@ -25,8 +26,16 @@ struct BindingsObject {
   BindingState* state;
 };
 
-/// A new reference, with an empty state for `engine`.
-BindingsObject* new_bindings(std::shared_ptr<Engine> const& engine);
+/// Lets go of what a state holds and keeps its memory for the next one.
+struct RecycleState {
+  void operator()(BindingState* state) const noexcept;
+};
+using OwnedState = std::unique_ptr<BindingState, RecycleState>;
+
+/// An empty state for `engine`.
+OwnedState new_state(std::shared_ptr<Engine> const& engine);
+/// A new reference to an object with that state.
+BindingsObject* new_bindings(OwnedState state);
 /// Null when `object` is no Bindings.
 BindingsObject* as_bindings(PyObject* object);
 void bind_bindings_type(py::module_& module);

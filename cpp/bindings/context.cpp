@@ -64,6 +64,8 @@ PyContext::PyContext(std::shared_ptr<Engine> engine, std::shared_ptr<ExecutionCo
   stream_ref_ = stream_->ref();
   for (TensorInfo const& tensor : engine_->tensors()) {
     names_.push_back(interned_name(tensor.name).release().ptr());
+    bool const plain = tensor.location == TensorLocation::device && tensor.is_linear() && bits(tensor.dtype) >= 8;
+    traits_.push_back({to_dlpack(tensor.dtype), tensor.dtype, tensor.mode == TensorMode::input, plain});
     PyDict_SetItem(index_by_name_, names_.back(), py::int_(tensor.index).ptr());
   }
   given_.reserve(names_.size());

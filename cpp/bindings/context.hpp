@@ -76,6 +76,13 @@ class alignas(64) PyContext {
     int index;
     PyObject* array;
   };
+  /// What take() needs of a tensor: TensorInfo lies in several cache lines.
+  struct Traits {
+    dlpack::DataType type;
+    DataType dtype;
+    bool is_input;
+    bool is_plain;  // whole bytes in C order, in device memory
+  };
   struct Retired {
     std::shared_ptr<Event> event;
     PyObject* bindings;
@@ -90,6 +97,7 @@ class alignas(64) PyContext {
 
   // Arrays.
   void take(Given const& given, StreamRef stream, BindingState& state);
+  void take_checked(TensorInfo const& tensor, ArrayView const& view, StreamRef stream, BindingState& state);
   void take_host(TensorInfo const& tensor, ArrayView const& view, StreamRef stream, BindingState& state);
   void wait_for_producer(ArrayView const& view, StreamRef stream);
   void apply(BindingState const& state);
@@ -120,6 +128,7 @@ class alignas(64) PyContext {
   std::unique_ptr<StagingRing> staging_;
 
   std::vector<PyObject*> names_;  // interned, by index
+  std::vector<Traits> traits_;    // by index
   PyObject* index_by_name_ = nullptr;
   PyObject* last_keywords_ = nullptr;  // the call site's own tuple, and what it stands for
   std::vector<int> last_keyword_indices_;

@@ -9,14 +9,9 @@
 namespace cuready::python {
 namespace {
 
-TensorView view_of(ArrayView const& view, TensorInfo const& tensor) {
-  TensorView made;
-  made.data = view.data;
-  made.dtype = tensor.dtype;
-  made.shape = Dims(Span<std::int64_t const>(view.shape, static_cast<std::size_t>(view.rank)));
-  made.location = view.on_host() ? TensorLocation::host : TensorLocation::device;
-  made.device = view.device;
-  return made;
+TensorView view_of(ArrayView const& view, DataType dtype) {
+  return {view.data, dtype, Dims(Span<std::int64_t const>(view.shape, static_cast<std::size_t>(view.rank))),
+          view.on_host() ? TensorLocation::host : TensorLocation::device, view.device};
 }
 
 }  // namespace
@@ -43,7 +38,7 @@ TensorView checked_view(char const* operation, TensorInfo const& tensor, ArrayVi
     refuse_tensor(operation, tensor, "the array is not contiguous in C order",
                   "pass x.contiguous() (torch) or numpy.ascontiguousarray(x)");
   }
-  TensorView made = view_of(view, tensor);
+  TensorView made = view_of(view, tensor.dtype);
   if (bits(tensor.dtype) < 8 && view.dtype.bits == 8) {
     made.shape = unpacked_shape(made.shape, tensor.dtype);
   }
@@ -185,6 +180,7 @@ void PyContext::take_host(TensorInfo const& tensor, ArrayView const& view, Strea
     source = packed.data();
   }
   if (!staging_) staging_ = std::make_unique<StagingRing>(device_, 2);
+  state.holds_host = true;
   state.staged[index] = std::make_shared<DeviceBuffer>(device_, bytes);
   staging_->upload(state.staged[index]->data(), source, bytes, stream);
   bound.data = state.staged[index]->data();
@@ -196,12 +192,14 @@ void PyContext::take_host(TensorInfo const& tensor, ArrayView const& view, Strea
 }
 
 void PyContext::take(Given const& given, StreamRef stream, BindingState& state) {
-  TensorInfo const& tensor = this->tensor(given.index);
   auto const index = static_cast<std::size_t>(given.index);
-  state.staged[index].reset();
-  state.values[index].clear();
+  Traits const& traits = traits_[index];
+  if (state.holds_host) {
+    state.staged[index].reset();
+    state.values[index].clear();
+  }
   if (given.array == Py_None) {  // the context's own memory
-    if (tensor.mode == TensorMode::input) refuse_tensor("bind", tensor, "None is no array");
+    if (traits.is_input) refuse_tensor("bind", tensor(given.index), "None is no array");
     state.views[index] = TensorView();
     Py_CLEAR(state.owners[index]);
     state.bound[index] = 1;
@@ -209,10 +207,29 @@ void PyContext::take(Given const& given, StreamRef stream, BindingState& state) 
   }
   ArrayView view;
   try {
-    import_array(given.array, stream.handle, tensor.mode == TensorMode::output, view, &session_);
+    import_array(given.array, stream.handle, !traits.is_input, view, &session_);
   } catch (ImportFailure const& error) {
-    refuse_tensor("bind", tensor, error.what());
+    refuse_tensor("bind", tensor(given.index), error.what());
   }
+  bool const as_it_is = traits.is_plain && view.memory == Memory::kDevice && view.device >= 0 && view.contiguous &&
+                        view.dtype.code == traits.type.code && view.dtype.bits == traits.type.bits;
+  if (as_it_is) {
+    state.views[index] = view_of(view, traits.dtype);
+    wait_for_producer(view, stream);
+  } else {
+    take_checked(tensor(given.index), view, stream, state);
+  }
+  Py_XINCREF(given.array);
+  Py_XSETREF(state.owners[index], given.array);
+  if (view.owner && view.owner.get() != given.array) {  // a DLPack capsule owns the memory
+    Py_XSETREF(state.owners[index], view.owner.release());
+  }
+  state.bound[index] = 1;
+}
+
+/// An array that has to be looked at more closely: on the host, of another kind of type, or wrong.
+void PyContext::take_checked(TensorInfo const& tensor, ArrayView const& view, StreamRef stream, BindingState& state) {
+  auto const index = static_cast<std::size_t>(tensor.index);
   state.views[index] = checked_view("bind", tensor, view);
   if (tensor.location == TensorLocation::host) {
     if (!view.on_host()) {
@@ -221,6 +238,7 @@ void PyContext::take(Given const& given, StreamRef stream, BindingState& state) 
     TensorView& bound = state.views[index];
     if (tensor.mode == TensorMode::input) {  // values are copied: they may change after this
       std::size_t const bytes = static_cast<std::size_t>(view.bytes());
+      state.holds_host = true;
       state.values[index].resize((bytes + 7) / 8 + 1);
       std::memcpy(state.values[index].data(), view.data, bytes);
       bound.data = state.values[index].data();
@@ -230,12 +248,6 @@ void PyContext::take(Given const& given, StreamRef stream, BindingState& state) 
   } else {
     wait_for_producer(view, stream);
   }
-  Py_XINCREF(given.array);
-  Py_XSETREF(state.owners[index], given.array);
-  if (view.owner && view.owner.get() != given.array) {  // a DLPack capsule owns the memory
-    Py_XSETREF(state.owners[index], view.owner.release());
-  }
-  state.bound[index] = 1;
 }
 
 /// Hands the state to the core: all at once when every input is there, so that the profile is
@@ -249,7 +261,8 @@ void PyContext::apply(BindingState const& state) {
     output_views_.clear();
     for (int index : inputs) input_views_.push_back(state.views[static_cast<std::size_t>(index)]);
     for (int index : engine_->outputs()) {
-      output_views_.push_back(state.views[static_cast<std::size_t>(index)]);
+      auto const at = static_cast<std::size_t>(index);
+      output_views_.push_back(state.bound[at] != 0 ? state.views[at] : TensorView());
     }
     core_->bind_all(Span<TensorView const>(input_views_.data(), input_views_.size()),
                     Span<TensorView const>(output_views_.data(), output_views_.size()));
@@ -275,17 +288,20 @@ PyObject* PyContext::bind(PyObject* const* arguments, Py_ssize_t count, PyObject
   free_retired();
   waited_.clear();
   session_ = {};
-  auto made = Reference::steal(reinterpret_cast<PyObject*>(new_bindings(engine_)));
-  auto* bindings = reinterpret_cast<BindingsObject*>(made.get());
-  if (current_ != nullptr && given_.size() < names_.size()) {
-    bindings->state->copy_from(*current_->state);
+  OwnedState state = new_state(engine_);
+  if (current_ != nullptr && given_.size() < names_.size()) state->copy_from(*current_->state);
+  for (Given const& given : given_) take(given, stream, *state);
+  apply(*state);
+  // Nobody else has seen the present object and no run uses what it holds: it may stand for the new arrays.
+  bool const reusable = current_ != nullptr && !submitted_ && Py_REFCNT(current_) == 1;
+  if (reusable) {
+    OwnedState old(std::exchange(current_->state, state.release()));
+    run_is_bound_ = false;
+  } else {
+    make_current(new_bindings(std::move(state)));
   }
-  for (Given const& given : given_) take(given, stream, *bindings->state);
-  apply(*bindings->state);
-  made.release();
-  make_current(bindings);
-  Py_INCREF(bindings);
-  return reinterpret_cast<PyObject*>(bindings);
+  Py_INCREF(current_);
+  return reinterpret_cast<PyObject*>(current_);
 }
 
 void PyContext::retire_current() {

@@ -223,15 +223,30 @@ void add_done_callback(py::object const& self, py::object const& callback) {
   future.core.on_done([function, argument] { notify_later(function, argument); });
 }
 
-std::shared_ptr<PyFuture> submit(PyPool& pool, py::object const& inputs, py::object const& outputs,
-                                 py::object const& stream, py::object const& timeout) {
+PoolRequest make_request(PyPool& pool, PyFuture& future, py::object const& inputs, py::object const& outputs,
+                         py::object const& stream) {
   Request request(pool);
   request.take_inputs(inputs);
   request.take_outputs(outputs);
+  future.engine = pool.engine;
+  future.given = std::move(request.given);
+  return request.finish(stream);
+}
+
+py::object run(PyPool& pool, py::object const& inputs, py::object const& outputs, py::object const& stream) {
+  PyFuture future;
+  PoolRequest ready = make_request(pool, future, inputs, outputs, stream);
+  {
+    Unlocked unlocked;
+    future.core = pool.core->run(std::move(ready));
+  }
+  return make_result(future);
+}
+
+std::shared_ptr<PyFuture> submit(PyPool& pool, py::object const& inputs, py::object const& outputs,
+                                 py::object const& stream, py::object const& timeout) {
   auto future = std::make_shared<PyFuture>();
-  future->engine = pool.engine;
-  future->given = std::move(request.given);
-  PoolRequest ready = request.finish(stream);
+  PoolRequest ready = make_request(pool, *future, inputs, outputs, stream);
   std::chrono::nanoseconds const limit = to_timeout(timeout);
   // With room in the queue this is quick, and giving the GIL up and taking it again would not be.
   future->core = pool.core->try_submit(std::move(ready));
@@ -334,6 +349,10 @@ void bind_pool(py::module_& module) {
            py::arg("stream") = py::none(), py::arg("timeout") = py::none(),
            "Queues a request and returns a Future; blocks while the queue is full. Arrays must not "
            "change until it is done.")
+      .def("run", &run, py::arg("inputs"), py::arg("outputs") = py::none(), py::kw_only(),
+           py::arg("stream") = py::none(),
+           "submit() and result() in one, for a thread that waits anyway: it launches the request itself "
+           "where a context is idle, and no other thread is woken. Returns name → array.")
       .def(
           "map",
           [](py::object const& self, py::object const& requests, py::object const& depth) {

@@ -443,6 +443,13 @@ class ContextPool:
         stream: _Stream | None = None,
         timeout: float | None = None,
     ) -> Future: ...
+    def run(
+        self,
+        inputs: Mapping[str, _Array],
+        outputs: Mapping[str, _Array] | None = None,
+        *,
+        stream: _Stream | None = None,
+    ) -> dict[str, Any]: ...
     def map(
         self, requests: Iterable[Mapping[str, _Array]], depth: int | None = None
     ) -> Iterator[dict[str, Any]]: ...

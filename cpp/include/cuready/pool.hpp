@@ -79,6 +79,9 @@ class CUREADY_API ContextPool : public std::enable_shared_from_this<ContextPool>
   /// negative: for ever. Throws ContextBusy when the time is over, Cancelled when the pool is closed, and what bind()
   /// throws.
   Future submit(PoolRequest request, std::chrono::nanoseconds timeout = std::chrono::nanoseconds(-1));
+  /// submit() and wait() in one, for threads that have nothing else to do: where a context is idle this thread launches
+  /// the request and waits for the GPU, and no other thread is woken. The future that it returns is done.
+  Future run(PoolRequest request);
   /// Never blocks: not valid() when the queue is full, and the request is then as it was.
   Future try_submit(PoolRequest&& request);
   /// Waits until nothing is pending or in flight.

@@ -95,6 +95,10 @@ std::shared_ptr<ExecutionContext> Engine::create_context(const ContextOptions& o
   for (std::size_t i = 0; i < impl_->tensors.size(); ++i) {
     const TensorInfo& info = impl_->tensors[i];
     TensorState& state = made->tensors[i];
+    state.name = info.name.c_str();
+    state.dtype = info.dtype;
+    state.location = info.location;
+    state.linear = info.is_linear();
     if (info.mode != TensorMode::input || info.shape.is_dynamic()) continue;
     state.shape = info.shape;
     state.shape_known = true;
@@ -137,13 +141,8 @@ std::size_t view_bytes(const TensorView& view) {
   return view.nbytes != 0 ? view.nbytes : linear_bytes(view.dtype, view.shape);
 }
 
-/// The same for a view of a tensor's own type whose shape needs `needed` bytes there: in C order that is its size.
-std::size_t view_bytes(const TensorInfo& info, const TensorView& view, std::size_t needed) {
-  return view.nbytes == 0 && info.is_linear() ? needed : view_bytes(view);
-}
-
-void check_input_size(const TensorInfo& info, const TensorView& view, std::size_t needed) {
-  const std::size_t has = view_bytes(info, view, needed);
+void check_input_size(const TensorInfo& info, const TensorView& view) {
+  const std::size_t needed = info.bytes_for(view.shape), has = view_bytes(view);
   if (has >= needed && (view.data != nullptr || needed == 0)) return;
   if (view.data == nullptr) throw BindingError({"bind \"" + info.name + "\"", "the array has no memory"});
   throw BindingError({"bind \"" + info.name + "\"",
@@ -216,7 +215,7 @@ void ExecutionContext::bind(int tensor, const TensorView& view) {
     take_address(c, tensor, view.data, view_bytes(view));
     return;
   }
-  check_input_size(info, view, info.bytes_for(view.shape));
+  check_input_size(info, view);
   c.set_shape(tensor, view.shape);
   if (info.location == TensorLocation::host) {
     c.set_host_values(tensor, view.data, info.bytes_for(view.shape));
@@ -224,6 +223,23 @@ void ExecutionContext::bind(int tensor, const TensorView& view) {
     take_address(c, tensor, view.data, view_bytes(view));
   }
 }
+
+namespace {
+
+/// The usual case of a new binding: other device memory of the shape that is set. Only the tensor's state is read.
+bool only_memory_differs(const TensorState& state, const TensorView& view, int device) noexcept {
+  return view.dtype == state.dtype && view.location == TensorLocation::device &&
+         state.location == TensorLocation::device && (view.device == device || view.device < 0) &&
+         view.data != nullptr && (view.nbytes == 0 ? state.linear : view.nbytes >= state.required) &&
+         state.shape_known && state.shape == view.shape;
+}
+
+std::size_t view_bytes(const TensorState& state, const TensorView& view) {
+  const bool dense = view.nbytes == 0 && state.linear && state.shape == view.shape;
+  return dense ? state.required : view_bytes(view);
+}
+
+}  // namespace
 
 void ExecutionContext::bind_all(Span<const TensorView> inputs, Span<const TensorView> outputs) {
   Impl& c = *impl_;
@@ -237,11 +253,11 @@ void ExecutionContext::bind_all(Span<const TensorView> inputs, Span<const Tensor
   // First everything is checked, then everything is taken.
   const int device = c.engine->device().ordinal();
   for (std::size_t i = 0; i < in.size(); ++i) {
+    const TensorState& state = c.tensors[static_cast<std::size_t>(in[i])];
+    if (only_memory_differs(state, inputs[i], device)) continue;
     const TensorInfo& info = c.e.tensors[static_cast<std::size_t>(in[i])];
     check_view(info, inputs[i], device);
-    const TensorState& state = c.tensors[static_cast<std::size_t>(in[i])];
-    const bool same_shape = state.shape_known && state.shape == inputs[i].shape;
-    if (!same_shape) {
+    if (!(state.shape_known && state.shape == inputs[i].shape)) {
       bool fits = false;
       for (int p = 0; p < std::max(c.e.profiles, 1) && !fits; ++p)
         fits = (c.options.profile < 0 || c.options.profile == p) && c.e.fits(p, in[i], inputs[i].shape);
@@ -249,26 +265,27 @@ void ExecutionContext::bind_all(Span<const TensorView> inputs, Span<const Tensor
         c.set_shape(in[i], inputs[i].shape);  // throws, with everything there is to say
       }
     }
-    check_input_size(info, inputs[i], same_shape ? state.required : info.bytes_for(inputs[i].shape));
+    check_input_size(info, inputs[i]);
   }
   for (std::size_t i = 0; i < outputs.size(); ++i) {
-    if (outputs[i].data != nullptr) check_view(c.e.tensors[static_cast<std::size_t>(out[i])], outputs[i], device);
+    if (outputs[i].data == nullptr) continue;
+    if (only_memory_differs(c.tensors[static_cast<std::size_t>(out[i])], outputs[i], device)) continue;
+    check_view(c.e.tensors[static_cast<std::size_t>(out[i])], outputs[i], device);
   }
   const cuda::ThrowingGuard current(*c.primary);
   for (std::size_t i = 0; i < in.size(); ++i) {
-    const TensorInfo& info = c.e.tensors[static_cast<std::size_t>(in[i])];
+    const TensorState& state = c.tensors[static_cast<std::size_t>(in[i])];
     c.set_shape(in[i], inputs[i].shape);
-    if (info.location == TensorLocation::host) {
-      c.set_host_values(in[i], inputs[i].data, info.bytes_for(inputs[i].shape));
+    if (state.location == TensorLocation::host) {
+      c.set_host_values(in[i], inputs[i].data, state.required);
     } else {
-      const std::size_t needed = c.tensors[static_cast<std::size_t>(in[i])].required;
-      take_address(c, in[i], inputs[i].data, view_bytes(info, inputs[i], needed));
+      take_address(c, in[i], inputs[i].data, view_bytes(state, inputs[i]));
     }
   }
   for (std::size_t i = 0; i < out.size(); ++i) {
     TensorState& state = c.tensors[static_cast<std::size_t>(out[i])];
     if (i < outputs.size() && outputs[i].data != nullptr) {
-      take_address(c, out[i], outputs[i].data, view_bytes(outputs[i]));
+      take_address(c, out[i], outputs[i].data, view_bytes(state, outputs[i]));
     } else if (!state.own) {
       take_address(c, out[i], nullptr, 0);
       state.own = true;

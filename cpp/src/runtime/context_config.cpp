@@ -380,8 +380,30 @@ void ExecutionContext::Impl::apply_addresses() {
   }
 }
 
+/// Other memory of the caller's for some tensors, and nothing else that is new: one pass over them. False when there is
+/// more to do; what has been told to TensorRT until then stays right.
+bool ExecutionContext::Impl::apply_other_memory() {
+  if (shapes_changed || !all_bound || e.has_alias) return false;
+  tensorrt::open_window();
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    TensorState& state = tensors[i];
+    if (!state.address_dirty) continue;
+    if (state.address == nullptr || dynamic[i] || (state.nbytes != 0 && state.nbytes < state.required)) return false;
+    if (!port->set_tensor_address(state.name, state.address)) return false;  // asked again, where failures are told
+    state.address_dirty = false;
+  }
+  return true;
+}
+
 void ExecutionContext::Impl::prepare(StreamRef stream, bool complete) {
-  if (!shapes_changed && !addresses_changed && ever_prepared && workspace->generation() == workspace_generation) return;
+  const bool same_workspace = ever_prepared && workspace->generation() == workspace_generation;
+  if (!shapes_changed && !addresses_changed && same_workspace) return;
+  if (same_workspace && apply_other_memory()) {
+    addresses_changed = false;
+    forget_graph_choice();
+    return;
+  }
+  all_bound = false;
   if (shapes_changed || !ever_prepared) {
     choose_profile(stream);
     infer();
@@ -394,6 +416,7 @@ void ExecutionContext::Impl::prepare(StreamRef stream, bool complete) {
   apply_addresses();
   shapes_changed = false;
   addresses_changed = !complete;
+  all_bound = complete;
   ever_prepared = true;
   forget_graph_choice();
 }

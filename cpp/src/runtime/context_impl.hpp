@@ -39,14 +39,19 @@ struct Workspace::Impl {
 
 /// What is known about one tensor of a context.
 struct TensorState {
-  Dims shape;  // inputs: as set; outputs: as inferred
+  // First what other memory at every call needs: after a run of TensorRT, each cache line that is read costs.
+  void* address = nullptr;
+  std::size_t nbytes = 0;    // of what is bound; 0: not checked
+  std::size_t required = 0;  // bytes for the current shape
+  const char* name = nullptr;
+  DataType dtype = DataType::float32;
+  TensorLocation location = TensorLocation::device;
+  bool linear = true;
   bool shape_known = false;
   bool shape_dirty = false;
   bool address_dirty = true;
   bool own = false;  // the context allocates this output
-  void* address = nullptr;
-  std::size_t nbytes = 0;                // of what is bound; 0: not checked
-  std::size_t required = 0;              // bytes for the current shape
+  Dims shape;        // inputs: as set; outputs: as inferred
   std::shared_ptr<DeviceBuffer> buffer;  // own outputs
   std::vector<std::byte> host;           // host tensors: our copy of the values, or the memory of a host output
   std::vector<std::int64_t> values;      // the same as integers, for the profile's bounds
@@ -105,6 +110,7 @@ struct alignas(64) ExecutionContext::Impl {
   std::vector<TensorState> tensors;
   std::vector<std::unique_ptr<DynamicOutput>> dynamic;  // by tensor index; null for the others
   bool shapes_changed = true, addresses_changed = true, ever_prepared = false;
+  bool all_bound = false;  // at the last prepare()
   bool allow_legacy = false;
   int active_profile = -1, held_profile = -1;
   std::shared_ptr<Workspace> workspace;
@@ -149,6 +155,7 @@ struct alignas(64) ExecutionContext::Impl {
   void prepare_workspace(StreamRef stream);
   void prepare_outputs(StreamRef stream);
   void apply_addresses();
+  bool apply_other_memory();
   void* effective_address(int tensor);
   /// Everything at once, for a port that knows nothing yet (a graph's own context).
   void configure(tensorrt::ContextPort& target, StreamRef stream);

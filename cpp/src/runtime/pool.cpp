@@ -267,12 +267,12 @@ Job ContextPool::Impl::make_job(PoolRequest&& request) {
   return job;
 }
 
-/// With the mutex held.
-Future ContextPool::Impl::push(Job&& job) {
+/// With the mutex held. The dispatchers are told, unless the caller is about to launch it.
+Future ContextPool::Impl::push(Job&& job, bool tell) {
   Future future(job.state);
   queue.push_back(std::move(job));
   ++submitted;
-  call_dispatchers();
+  if (tell) call_dispatchers();
   return future;
 }
 
@@ -289,20 +289,38 @@ bool ContextPool::Impl::has_room() const {
   return queue.size() < max_pending + free_slots;
 }
 
+/// With the mutex held: waits until a request may be pushed.
+void ContextPool::Impl::wait_for_room(std::unique_lock<std::mutex>& lock, std::chrono::nanoseconds timeout) {
+  const auto admissible = [this] { return closing || has_room(); };
+  if (timeout.count() < 0) {
+    room.wait(lock, admissible);
+  } else if (!room.wait_for(lock, timeout, admissible)) {
+    throw ContextBusy({"submit to a pool", "the queue stayed full (" + std::to_string(max_pending) + " requests)",
+                       "wait for results, or make the pool larger"});
+  }
+  if (closing) throw_closed();
+}
+
 Future ContextPool::submit(PoolRequest request, std::chrono::nanoseconds timeout) {
   Impl& p = *impl_;
   p.check(request);
   Job job = p.make_job(std::move(request));
   std::unique_lock<std::mutex> lock(p.mutex);
-  const auto admissible = [&p] { return p.closing || p.has_room(); };
-  if (timeout.count() < 0) {
-    p.room.wait(lock, admissible);
-  } else if (!p.room.wait_for(lock, timeout, admissible)) {
-    throw ContextBusy({"submit to a pool", "the queue stayed full (" + std::to_string(p.max_pending) + " requests)",
-                       "wait for results, or make the pool larger"});
-  }
-  if (p.closing) throw_closed();
-  return p.push(std::move(job));
+  p.wait_for_room(lock, timeout);
+  return p.push(std::move(job), true);
+}
+
+Future ContextPool::run(PoolRequest request) {
+  Impl& p = *impl_;
+  p.check(request);
+  Job job = p.make_job(std::move(request));
+  std::unique_lock<std::mutex> lock(p.mutex);
+  p.wait_for_room(lock, std::chrono::nanoseconds(-1));
+  const bool own_turn = p.queue.empty() && p.best_lane(true) != nullptr;
+  Future future = p.push(std::move(job), !own_turn);
+  lock.unlock();
+  static_cast<void>(future.wait());
+  return future;
 }
 
 Future ContextPool::try_submit(PoolRequest&& request) {
@@ -311,7 +329,7 @@ Future ContextPool::try_submit(PoolRequest&& request) {
   Job job = p.make_job(std::move(request));
   const std::lock_guard<std::mutex> lock(p.mutex);
   if (p.closing) throw_closed();
-  if (p.has_room()) return p.push(std::move(job));
+  if (p.has_room()) return p.push(std::move(job), true);
   request = std::move(job.request);
   return {};
 }

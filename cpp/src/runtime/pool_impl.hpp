@@ -103,7 +103,8 @@ struct ContextPool::Impl : std::enable_shared_from_this<ContextPool::Impl> {
 
   void check(const PoolRequest& request) const;
   Job make_job(PoolRequest&& request);
-  Future push(Job&& job);
+  Future push(Job&& job, bool tell);
+  void wait_for_room(std::unique_lock<std::mutex>& lock, std::chrono::nanoseconds timeout);
   Lane* best_lane(bool even_called);
   void call_dispatchers();
   LaneSlot* take(Lane& lane);

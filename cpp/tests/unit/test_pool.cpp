@@ -58,6 +58,81 @@ TEST_CASE_FIXTURE(Session, "a request comes back with its own numbers") {
   CHECK(future.status().ok());
 }
 
+TEST_CASE_FIXTURE(Session, "a thread that waits anyway launches its own request") {
+  for (const bool spin : {false, true}) {
+    PoolOptions one = options(1);
+    one.spin = spin;
+    const auto pool = ContextPool::create(load(test::affine()), one);
+    std::vector<float> values{1, 2, 3, 4};
+    // The thread that completes a request lets go of what it kept alive.
+    std::thread::id completed_by;
+    PoolRequest mine = request(values, {1, 4});
+    mine.keep_alive = std::shared_ptr<void>(nullptr, [&](void*) { completed_by = std::this_thread::get_id(); });
+    const Future future = pool->run(std::move(mine));
+    CHECK(future.done());
+    CHECK(floats(future.get()[0]) == std::vector<float>{3, 5, 7, 9});
+    CHECK((completed_by == std::this_thread::get_id()) == spin);  // else it is the poller's to look at the GPU
+    pool->drain();
+    CHECK(pool->stats().completed == 1);
+    CHECK(pool->stats().in_flight == 0);
+  }
+}
+
+TEST_CASE_FIXTURE(Session, "waiting in any order, with and without a limit, from many threads") {
+  PoolOptions spinning = options();
+  spinning.spin = true;
+  const auto pool = ContextPool::create(load(test::affine(R"(, "device_memory": [4096])")), spinning);
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 30; ++i) {
+        std::vector<std::vector<float>> values;
+        for (int k = 0; k < 3; ++k) values.emplace_back(4, static_cast<float>(t * 1000 + i * 10 + k));
+        std::vector<Future> futures;
+        for (std::vector<float>& array : values) futures.push_back(pool->submit(request(array, {1, 4})));
+        static_cast<void>(futures[2].wait(std::chrono::nanoseconds(1)));
+        static_cast<void>(futures[1].wait(std::chrono::nanoseconds(0)));
+        for (std::size_t k = futures.size(); k-- > 0;)
+          wrong += floats(futures[k].get()[0]) != std::vector<float>(4, 2 * values[k][0] + 1);
+        const Future last = pool->run(request(values[0], {1, 4}));
+        wrong += floats(last.get()[0]) != std::vector<float>(4, 2 * values[0][0] + 1);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == 0);
+  pool->drain();
+  CHECK(pool->stats().completed == 4 * 30 * 4);
+}
+
+TEST_CASE_FIXTURE(Session, "a pool that closes lets waiting threads finish what they launched") {
+  sim.delay("kernel", 2000);
+  PoolOptions spinning = options(1);
+  spinning.spin = true;
+  const auto pool = ContextPool::create(load(test::affine()), spinning);
+  std::atomic<int> ended{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&] {
+      std::vector<float> values{1, 2, 3, 4};
+      for (int i = 0; i < 1000; ++i) {
+        try {
+          static_cast<void>(pool->run(request(values, {1, 4})).get());
+        } catch (const Cancelled&) {
+          break;
+        }
+      }
+      ++ended;
+    });
+  }
+  while (pool->stats().completed < 5) std::this_thread::yield();
+  pool->close();
+  for (std::thread& thread : threads) thread.join();
+  CHECK(ended == 3);
+  CHECK(pool->stats().in_flight == 0);
+}
+
 TEST_CASE_FIXTURE(Session, "many threads, mixed shapes: every future has its own numbers") {
   sim.delay("kernel", 50);
   const auto pool = ContextPool::create(load(test::affine(R"(, "device_memory": [4096])")), options());

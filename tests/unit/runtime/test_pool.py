@@ -44,6 +44,30 @@ def test_threads_share_a_pool(load: Any) -> None:
     assert not wrong
 
 
+def test_threads_run_on_a_pool(load: Any) -> None:
+    wrong: list[int] = []
+    with load(plans.affine()).create_pool(2) as pool:
+
+        def work(base: int) -> None:
+            out = np.empty_like(X)
+            for value in range(base, base + 40):
+                got = pool.run({"x": X + value}, {"y": out} if value % 2 else None)["y"]
+                if not np.array_equal(got, 2 * (X + value) + 1) or (value % 2 and got is not out):
+                    wrong.append(value)
+
+        threads = [threading.Thread(target=work, args=(100 * index,)) for index in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with pytest.raises(errors.DtypeError, match="'x' takes float32"):
+            pool.run({"x": X.astype(np.float64)})
+        assert pool.stats["completed"] == 160
+    assert not wrong
+    with pytest.raises(errors.Cancelled, match="closed"):
+        pool.run({"x": X})
+
+
 def test_futures_can_be_awaited(load: Any) -> None:
     async def run(pool: rt.ContextPool) -> list[dict[str, Any]]:
         async def one(value: int) -> dict[str, Any]:
