@@ -7,6 +7,8 @@ A folder may hold, each optional and in any number of calls:
     tensorrt_lean_cu*_libs-*.whl        lean libraries
     tensorrt_lean_cu*_bindings-*.whl    NVIDIA's Python binding: the peer B1
     nvinfer-10.6.so.xz                  a full library, packed; nvinfer_plugin-10.6.so.xz beside it
+    nvinfer_builder_resource-10.6.so.xz, nvonnxparser-10.6.so.xz, tensorrt_cu12_bindings-*.whl
+                                        what the builder of a full library needs, too
     10.6/libnvinfer.so.10               the same, unpacked
     engines/manifest.json               plans that are too large for the repository
     NAME.part00 NAME.part01 … NAME.sha256   any of these files in pieces
@@ -30,7 +32,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LEAN = re.compile(r"tensorrt_lean_cu\d+_libs-(\d+\.\d+)")
 BINDING = re.compile(r"tensorrt_lean_cu\d+_bindings-(\d+\.\d+)")
-PACKED = re.compile(r"(nvinfer(?:_plugin)?)-(\d+)\.(\d+)\.so\.xz$")
+BUILDER = re.compile(r"tensorrt_cu\d+_bindings-(\d+\.\d+)")
+PACKED = re.compile(
+    r"(nvinfer|nvinfer_plugin|nvonnxparser|nvinfer_builder_resource)-(\d+)\.(\d+)\.so\.xz$"
+)
 
 
 class Workplace:
@@ -42,6 +47,8 @@ class Workplace:
         self.libraries = folder / "libraries"
         self.engines = folder / "engines"
         self.b1 = folder / "b1"
+        self.builder = folder / "builder"
+        self.built = folder / "built"
         self.native = folder / "native"
         self.results = folder / "results"
         self.pieces = folder / "pieces"
@@ -88,7 +95,9 @@ def unpack_folder(
             attempt(path.name, lambda path=path: unpack_wheel(work, path))  # type: ignore[misc]
         elif match := PACKED.match(path.name):
             name, major, minor = match.groups()
-            target = work.libraries / f"{major}.{minor}" / f"lib{name}.so.{major}"
+            # TensorRT asks for the builder's kernels by the whole version of its own release.
+            suffix = f"{major}.{minor}.0" if name == "nvinfer_builder_resource" else major
+            target = work.libraries / f"{major}.{minor}" / f"lib{name}.so.{suffix}"
             attempt(path.name, lambda p=path, t=target: unpack_xz(p, t))  # type: ignore[misc]
         elif path.is_dir() and re.fullmatch(r"\d+\.\d+", path.name):
             attempt(path.name, lambda path=path: link_folder(path, work.libraries / path.name))  # type: ignore[misc]
@@ -127,8 +136,12 @@ def unpack_xz(path: Path, target: Path) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(".unpacking")
-    with lzma.open(path) as packed, part.open("wb") as out:
-        shutil.copyfileobj(packed, out, 1 << 20)
+    with part.open("wb") as out:
+        if shutil.which("xz"):  # on all processors, where the file has several blocks
+            subprocess.run(["xz", "-T0", "-dc", str(path)], check=True, stdout=out, timeout=300)
+        else:
+            with lzma.open(path) as packed:
+                shutil.copyfileobj(packed, out, 1 << 20)
     part.rename(target)
 
 
@@ -147,6 +160,8 @@ def unpack_wheel(work: Workplace, wheel: Path) -> None:
         target = work.libraries / f"lean-{match[1]}"
     elif BINDING.match(wheel.name):
         target = work.b1
+    elif BUILDER.match(wheel.name):
+        target = work.builder
     else:
         install_package(work, wheel)
         return

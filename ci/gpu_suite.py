@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from gpu_prepare import ROOT, Workplace, prepare
 
-STEPS = ("prepare", "correctness", "refusals", "benchmark")
+STEPS = ("prepare", "build", "correctness", "refusals", "benchmark")
 FULL = ("10.6", "8.6")
 LEAN = ("lean-10.16", "lean-11.4")
 SECONDS_PER_STEP = 460
@@ -35,7 +35,7 @@ class Suite:
             "PYTHONPATH": f"{self.work.site}:{os.environ.get('PYTHONPATH', '')}".rstrip(":"),
         }
         self.simulated: dict[str, Path] = {}
-        self.engines = [self.work.engines, ROOT / "tests" / "data" / "engines"]
+        self.engines = [self.work.engines, self.work.built, ROOT / "tests" / "data" / "engines"]
         self.engines = [path for path in self.engines if (path / "manifest.json").is_file()]
 
     def library(self, release: str) -> Path | None:
@@ -50,6 +50,8 @@ class Suite:
             self.engines = [self.work.engines]
             if not self.arguments.simulated:
                 self.engines.append(ROOT / "tests" / "data" / "engines")
+        if (self.work.built / "manifest.json").is_file() and self.work.built not in self.engines:
+            self.engines.append(self.work.built)
         there = [name for name in (*FULL, *LEAN) if self.library(name)]
         return {
             "ok": not problems,
@@ -115,6 +117,20 @@ class Suite:
         text = (self.work.results / f"{name}.log").read_text(encoding="utf-8", errors="replace")
         print(f"--- {name}: exit {code}\n{text[-2500:]}")
         return code, time.monotonic() - begin
+
+    def build(self) -> dict[str, Result]:
+        """Plans of our own, by ``cuready engine build`` with the builder that was given."""
+        name = "build with TensorRT 10.6"
+        if self.arguments.simulated or not (self.work.builder / "tensorrt_bindings").is_dir():
+            return {name: {"ok": None, "summary": "a builder was not given"}}
+        library = self.work.libraries / "10.6"
+        path = f"{self.work.builder}:{self.environment['PYTHONPATH']}"
+        environment = {**self.environment, "PYTHONPATH": path, "LD_LIBRARY_PATH": str(library)}
+        command = [sys.executable, str(ROOT / "ci" / "gpu_builder.py"), str(self.work.built)]
+        code, seconds = self.run("build", command, environment, SECONDS_PER_STEP)
+        if code == 0 and self.work.built not in self.engines:
+            self.engines.append(self.work.built)
+        return {name: {"ok": code == 0, "summary": f"exit {code} in {seconds:.0f} s"}}
 
     def correctness(self) -> dict[str, Result]:
         results = {}
