@@ -37,6 +37,7 @@ def apply_plan(plan: Plan, *, session: CondaSession, keep_previous: bool = False
     transaction = Transaction.begin(plan.prefix, existed=existed, keep=keep_previous)
     try:
         notes = _build(plan, transaction, session)
+        session.engine.dismiss()  # it gives its memory back while the journal is flushed
         transaction.ready()
     except BaseException as error:
         session.engine.kill()  # else it goes on linking into a folder that is being removed
