@@ -172,7 +172,7 @@ def lock(
 ) -> int:
     """Write the locks of RECIPE: NAME.lock (conda) and pylock.NAME.toml (pip)."""
     from cuready.env.pip.fetch import fetch_pins
-    from cuready.env.plan import LockFiles, plan_environment, save_locks
+    from cuready.env.plan import LockFiles, lock_texts, plan_environment, save_locks
     from cuready.env.prefix import default_prefix
     from cuready.env.recipe import find, shipped_dir
     from cuready.mirrors.net.cache import Cache
@@ -193,8 +193,8 @@ def lock(
             pin.url: pin
             for pin in fetch_pins(bare, plan.every_way, Cache(), on_progress=settings.on_progress)
         }
-        save_locks(plan, [full.get(pin.url, pin) for pin in plan.pip.pins], files, session)
-    made = [path for path in (files.conda, files.pip) if path.is_file()]
+        pins = [full.get(pin.url, pin) for pin in plan.pip.pins]
+        made = save_locks(files, *lock_texts(plan, pins, session))
     if output_format == "json":
         _common.emit_json(_common.document({"locks": [str(path) for path in made]}))
     else:

@@ -115,12 +115,16 @@ def test_update_that_fails_its_proof_brings_both_halves_back(program: Program) -
     program("env", "create", recipe(program, " 1.0.*", "==1.0", "1.0"))
     prefix = program.prefix("both")
     before = tree(prefix)
+    locks = program.home / "data/cuready/kept-locks/both"
+    kept = tree(locks)
     recipe(program, version="9.9")
     done = program.json("env", "update", "both", "--yes", code=1)
     assert done["restored"] and tree(prefix) == before
+    assert tree(locks) == kept, "the locks of what was taken back were kept"
     recipe(program)
     done = program.json("env", "update", "both", "--yes")
     assert {"tool 2.0", "hello 2.0"} <= set(done["changed"])
+    assert {name for name in kept if tree(locks)[name] != kept[name]} == set(kept)
     assert not (prefix / f"lib/python{MINOR}/site-packages/hello/only_1_0.py").exists()
 
 
