@@ -23,6 +23,7 @@ from cuready.env import prefix as files
 from cuready.env import registry
 from cuready.env.conda import discard_previous, interrupted, recover, restore_previous
 from cuready.env.conda.clone import clone_tree
+from cuready.env.conda.history import announce
 from cuready.env.conda.transaction import Transaction
 from cuready.env.pip import records
 from cuready.env.pip.fetch import fetch_pins, room_for, wheels_of
@@ -421,4 +422,9 @@ def _finish(
     kill_point("locks-kept")
     files.clear_journal(plan.prefix)
     registry.remember(plan.name, plan.prefix)
+    if plan.kind == "conda":
+        with contextlib.suppress(
+            OSError, UnicodeDecodeError
+        ):  # conda's list is a help, not what was asked for
+            announce(plan.prefix)
     return done
