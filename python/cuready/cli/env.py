@@ -65,15 +65,16 @@ def create(
         raise click.UsageError("--lock-dir goes with --locked")
     wanted = find(recipe)
     title, path = _env_work.place(wanted, name, prefix)
-    snapshot = _env_work.read_machine()
-    target = _env_work.target_for(snapshot, cuda, capability, glibc, subdir)
     locks = _env_work.lock_files(wanted, title, lock_dir) if locked else None
     with contextlib.ExitStack() as stack:
         if not dry_run:
             stack.enter_context(_env_work.held_and_settled(path))
             check_place(path)
         settings = stack.enter_context(_env_work.working(mirrors, offline, backend))
+        # The engine starts while the machine is read.
         session = stack.enter_context(settings.conda()) if wanted.uses_conda else None
+        snapshot = _env_work.read_machine()
+        target = _env_work.target_for(snapshot, cuda, capability, glibc, subdir)
         settings.say("planning")
         plan = plan_environment(
             wanted, target, path, settings, name=title, locks=locks, session=session
