@@ -36,23 +36,27 @@ sys.path[:0] = [str(ROOT / "python"), str(ROOT / "tests/integration/env_conda")]
 CHANNEL = "https://conda.anaconda.org/bench"
 
 OURS = """
-import sys
+import os, sys
 from pathlib import Path
-from cuready.env.conda import *
-from cuready.env.conda.solve import solve
+from cuready.env.conda.session import CondaOptions, CondaSession
 cache, prefix, mirror, specs, what = sys.argv[1:6]
 options = CondaOptions(mirrors=(mirror,), only_mirrors=True, cache_dir=Path(cache), index_ttl=1e9)
-with CondaSession(options) as session:
+with CondaSession(options) as session:  # the engine starts here, as in every command
+    from cuready.env.conda.solve import SolveRequest, solve
     asked, glibc = tuple(specs.split(",")), {"__glibc": "2.31"}
     request = SolveRequest(("CHANNEL",), asked, "linux-64", virtual_packages=glibc)
-    plan = make_plan(solve(request, session), Path(prefix), session=session)
+    solution = solve(request, session)
+    from cuready.env.conda import apply_plan, fetch_plan, make_plan
+    plan = make_plan(solution, Path(prefix), session=session)
     if what == "link":
         fetch_plan(plan, session=session)
         apply_plan(plan, session=session)
-    # VmHWM, and not ru_maxrss: that one is inherited from whoever started the process.
-    for pid in ("self", session.engine._process.pid):
-        status = Path(f"/proc/{pid}/status").read_text()
-        print(status.split("VmHWM:")[1].split()[0])
+    else:  # VmHWM, and not ru_maxrss: that one is inherited from whoever started the process
+        for pid in ("self", session.engine._process.pid):
+            status = Path(f"/proc/{pid}/status").read_text()
+            print(status.split("VmHWM:")[1].split()[0])
+sys.stdout.flush()
+os._exit(0)  # as the other does
 """
 
 PEER = """

@@ -65,15 +65,16 @@ def create(
         raise click.UsageError("--lock-dir goes with --locked")
     wanted = find(recipe)
     title, path = _env_work.place(wanted, name, prefix)
-    snapshot = _env_work.read_machine()
-    target = _env_work.target_for(snapshot, cuda, capability, glibc, subdir)
     locks = _env_work.lock_files(wanted, title, lock_dir) if locked else None
     with contextlib.ExitStack() as stack:
         if not dry_run:
             stack.enter_context(_env_work.held_and_settled(path))
             check_place(path)
         settings = stack.enter_context(_env_work.working(mirrors, offline, backend))
+        # The engine starts while the machine is read.
         session = stack.enter_context(settings.conda()) if wanted.uses_conda else None
+        snapshot = _env_work.read_machine()
+        target = _env_work.target_for(snapshot, cuda, capability, glibc, subdir)
         settings.say("planning")
         plan = plan_environment(
             wanted, target, path, settings, name=title, locks=locks, session=session
@@ -172,7 +173,7 @@ def lock(
 ) -> int:
     """Write the locks of RECIPE: NAME.lock (conda) and pylock.NAME.toml (pip)."""
     from cuready.env.pip.fetch import fetch_pins
-    from cuready.env.plan import LockFiles, plan_environment, save_locks
+    from cuready.env.plan import LockFiles, lock_texts, plan_environment, save_locks
     from cuready.env.prefix import default_prefix
     from cuready.env.recipe import find, shipped_dir
     from cuready.mirrors.net.cache import Cache
@@ -193,8 +194,8 @@ def lock(
             pin.url: pin
             for pin in fetch_pins(bare, plan.every_way, Cache(), on_progress=settings.on_progress)
         }
-        save_locks(plan, [full.get(pin.url, pin) for pin in plan.pip.pins], files, session)
-    made = [path for path in (files.conda, files.pip) if path.is_file()]
+        pins = [full.get(pin.url, pin) for pin in plan.pip.pins]
+        made = save_locks(files, *lock_texts(plan, pins, session))
     if output_format == "json":
         _common.emit_json(_common.document({"locks": [str(path) for path in made]}))
     else:

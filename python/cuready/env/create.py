@@ -8,6 +8,7 @@ command acts on it (:func:`settle`).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import subprocess
@@ -22,6 +23,7 @@ from cuready.env import prefix as files
 from cuready.env import registry
 from cuready.env.conda import discard_previous, interrupted, recover, restore_previous
 from cuready.env.conda.clone import clone_tree
+from cuready.env.conda.history import announce
 from cuready.env.conda.transaction import Transaction
 from cuready.env.pip import records
 from cuready.env.pip.fetch import fetch_pins, room_for, wheels_of
@@ -35,11 +37,10 @@ from cuready.env.pip.install import (
 from cuready.env.pip.model import Pin
 from cuready.env.plan import (
     EnvPlan,
-    LockFiles,
     Settings,
     decision_document,
-    kept_locks,
-    save_locks,
+    keep_locks,
+    lock_texts,
     target_document,
 )
 from cuready.env.prefix import State
@@ -92,6 +93,9 @@ def settle(prefix: Path) -> str:
         else:
             files.clear_journal(prefix)
             done = done or "finished"
+    state = files.read_state(prefix) if done else None
+    if state is not None:
+        keep_locks(state)  # it may have been cut short between the marker and this
     return f"an interrupted run was {done}" if done else ""
 
 
@@ -120,9 +124,8 @@ def carry_out(
     wheels = wheels_of(pins, cache, python=build_with, index=tools, offline=settings.offline)
     room_for(plan.prefix, unpacked_size(item.path for item in wheels) + (32 << 20))
     kill_point("everything-fetched")
-    locks = kept_locks(plan.name)
-    save_locks(plan, pins, locks, session)
-    kill_point("locks-kept")
+    locks = lock_texts(plan, pins, session)
+    kill_point("locks-made")
     if plan.kind == "conda":
         return _conda(plan, wheels, settings, proofs, session, before, locks, reinstall)
     if before is None:
@@ -152,7 +155,11 @@ def _fetch(
 
 
 def _new_venv(
-    plan: EnvPlan, wheels: Sequence[Wheel], settings: Settings, proofs: Proofs, locks: LockFiles
+    plan: EnvPlan,
+    wheels: Sequence[Wheel],
+    settings: Settings,
+    proofs: Proofs,
+    locks: tuple[str, str],
 ) -> Made:
     """A venv holds its own path, so it is made in place, with the journal beside it."""
     prefix = plan.prefix
@@ -209,7 +216,7 @@ def _changed_venv(
     settings: Settings,
     proofs: Proofs,
     before: State,
-    locks: LockFiles,
+    locks: tuple[str, str],
     reinstall: Sequence[str],
 ) -> Made:
     """The new environment is built beside the old one from hard links, then takes its place."""
@@ -244,7 +251,7 @@ def _conda(
     proofs: Proofs,
     session: CondaSession | None,
     before: State | None,
-    locks: LockFiles,
+    locks: tuple[str, str],
     reinstall: Sequence[str],
 ) -> Made:
     from cuready.env.conda import apply_plan
@@ -277,7 +284,7 @@ def _conda(
 def _accept(
     plan: EnvPlan,
     before: State | None,
-    locks: LockFiles,
+    locks: tuple[str, str],
     proofs: Proofs,
     settings: Settings,
     changed: Sequence[str],
@@ -296,6 +303,9 @@ def _accept(
         restore_previous(prefix)
         if before is None:
             registry.forget(prefix)
+        else:
+            with contextlib.suppress(EnvError):
+                keep_locks(before)
         raise
     discard_previous(prefix)
     return Made(state, prefix, verification, changed=tuple(changed))
@@ -355,13 +365,12 @@ def _names(wheels: Sequence[Wheel]) -> tuple[str, ...]:
 # --- verify, and the done marker -----------------------------------------------------------------
 
 
-def _state(plan: EnvPlan, before: State | None, locks: LockFiles) -> State:
+def _state(plan: EnvPlan, before: State | None, locks: tuple[str, str]) -> State:
     """What stands at the prefix now."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     there = records.installed(plan.prefix)
     ours = {pin.name for pin in plan.pip.pins}
-    conda_lock = locks.conda.read_text("utf-8") if plan.conda is not None else ""
-    pip_lock = locks.pip.read_text("utf-8") if plan.recipe.pip else ""
+    conda_lock, pip_lock = locks
     return State(
         name=plan.name,
         kind=plan.kind,
@@ -404,11 +413,18 @@ def _prove(plan: EnvPlan, state: State, proofs: Proofs, settings: Settings) -> V
 def _finish(
     plan: EnvPlan, state: State, verification: Verification | None, proofs: Proofs
 ) -> State:
-    """Write the done marker and take the journal away."""
+    """Write the done marker, keep the locks, and take the journal away."""
     document = verification.to_dict() if verification is not None else {}
     done = dataclasses.replace(state, machine=dict(proofs.machine), verified=document)
     files.write_state(plan.prefix, done)
     kill_point("marker-written")
+    keep_locks(done)
+    kill_point("locks-kept")
     files.clear_journal(plan.prefix)
     registry.remember(plan.name, plan.prefix)
+    if plan.kind == "conda":
+        with contextlib.suppress(
+            OSError, UnicodeDecodeError
+        ):  # conda's list is a help, not what was asked for
+            announce(plan.prefix)
     return done

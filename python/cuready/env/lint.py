@@ -70,7 +70,7 @@ def lint_recipe(recipe: Recipe) -> list[Problem]:
 
 def _sources(recipe: Recipe) -> Iterator[Problem]:
     """Channels that retired, and addresses of mirrors where a name belongs."""
-    request = Request("conda", channels=list(recipe.channels))
+    request = Request("conda", channels=list(recipe.channels), only_channels=True)
     for change in modernise(request).changes:
         message = f"{change.was}: {change.why}; use {change.now}"
         yield Problem("error", f"{recipe.path}: channels", message)

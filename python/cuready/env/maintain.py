@@ -10,6 +10,7 @@ from pathlib import Path
 from cuready.env import prefix as files
 from cuready.env import recipe as recipes
 from cuready.env import registry
+from cuready.env.conda.history import withdraw
 from cuready.env.create import Made, Proofs, carry_out
 from cuready.env.drift import Damage, damage
 from cuready.env.pip.lock import loads
@@ -112,6 +113,8 @@ def remove(prefix: Path) -> None:
             )
         files.remove_tree(prefix)
     registry.forget(prefix)
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        withdraw(prefix)
 
 
 # --- export --------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from cuready._util import write_atomically
 from cuready.compat.capability import parse_capability
 from cuready.env import interpreters
 from cuready.env.interpreters import HostPython
 from cuready.env.pip.fetch import bytes_to_fetch, unpacked_estimate
 from cuready.env.pip.indexes import Way, ways
-from cuready.env.pip.lock import lock_name, read_lock, write_lock
+from cuready.env.pip.lock import dumps, lock_name, read_lock
 from cuready.env.pip.model import Pin, PipLock
 from cuready.env.pip.resolve import PipRequest, resolve
-from cuready.env.prefix import data_dir
+from cuready.env.prefix import State, data_dir
 from cuready.env.recipe import Recipe
 from cuready.env.target import SUBDIRS, Decision, Target, decide
 from cuready.errors import EnvError, InputError
@@ -34,7 +36,9 @@ __all__ = [
     "EnvPlan",
     "LockFiles",
     "Settings",
+    "keep_locks",
     "kept_locks",
+    "lock_texts",
     "plan_environment",
     "save_locks",
     "target_from",
@@ -321,22 +325,46 @@ def _locked_pip(recipe: Recipe, target: Target, locks: LockFiles) -> PipLock:
     return lock
 
 
+def lock_texts(plan: EnvPlan, pins: Sequence[Pin], session: CondaSession | None) -> tuple[str, str]:
+    """The conda lock and the pip lock of a plan, empty where that half has nothing.
+
+    ``pins`` are the plan's own after they were fetched, which have every digest.
+    """
+    conda_lock = ""
+    if plan.conda is not None and session is not None:
+        from cuready.env import conda
+
+        with tempfile.TemporaryDirectory(prefix="cuready-") as folder:
+            path = Path(folder) / "conda.lock"
+            conda.write_lock(plan.conda.solution, path, session=session)
+            conda_lock = path.read_text("utf-8")
+    pip_lock = dataclasses.replace(plan.pip, pins=tuple(pins))
+    return conda_lock, dumps(pip_lock) if plan.recipe.pip else ""
+
+
+def save_locks(files: LockFiles, conda_lock: str, pip_lock: str) -> list[Path]:
+    """Write the locks that are not empty and return their paths. Raises EnvError."""
+    try:
+        files.pip.parent.mkdir(parents=True, exist_ok=True)
+        texts = [(files.conda, conda_lock), (files.pip, pip_lock)]
+        for path, text in texts:
+            if text:
+                write_atomically(path, text.encode())
+    except OSError as error:
+        where = error.filename or files.pip.parent
+        raise EnvError(f"{where}: cannot be written: {error.strerror or error}") from None
+    return [path for path, text in texts if text]
+
+
 def kept_locks(name: str) -> LockFiles:
     """Where the locks of the environment of that name are kept, also after it is removed."""
     return LockFiles.beside(data_dir() / "kept-locks" / name, name)
 
 
-def save_locks(
-    plan: EnvPlan, pins: Sequence[Pin], files: LockFiles, session: CondaSession | None
-) -> None:
-    """Write the locks of a plan; ``pins`` are its fetched ones, which have every digest."""
-    try:
-        files.pip.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EnvError(f"{files.pip.parent}: {error.strerror or error}") from None
-    if plan.conda is not None and session is not None:
-        from cuready.env import conda
-
-        conda.write_lock(plan.conda.solution, files.conda, session=session)
-    if plan.recipe.pip:
-        write_lock(dataclasses.replace(plan.pip, pins=tuple(pins)), files.pip)
+def keep_locks(state: State) -> None:
+    """Keep the locks of the environment that stands, and no others: what failed leaves none."""
+    files = kept_locks(state.name)
+    save_locks(files, state.conda_lock, state.pip_lock)
+    for path, text in ((files.conda, state.conda_lock), (files.pip, state.pip_lock)):
+        if not text:
+            path.unlink(missing_ok=True)

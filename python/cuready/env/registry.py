@@ -106,8 +106,10 @@ def _entry(name: str, prefix: Path) -> Entry:
 
 def _of_conda() -> list[Path]:
     """What conda itself has on its list, ``~/.conda/environments.txt``."""
+    from cuready.env.conda.history import environments_file
+
     try:
-        lines = (Path.home() / ".conda" / "environments.txt").read_text("utf-8").splitlines()
+        lines = environments_file().read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return []
     return [Path(line.strip()) for line in lines if line.strip() and Path(line.strip()).is_dir()]

@@ -404,3 +404,31 @@ def test_without_the_extra_one_line_says_what_to_install(
     with pytest.raises(MissingExtra) as caught:
         solved(open_session(serve().url))
     assert caught.value.hint == "pip install 'cuready[conda]'"
+
+
+def test_the_history_says_what_was_asked_for_in_condas_form(
+    serve: Callable[..., Channel], open_session: Callable[..., CondaSession], tmp_path: Path
+) -> None:
+    prefix = tmp_path / "env"
+
+    def make(running: Channel, *specs: str) -> str:
+        session = open_session(running.url, refresh=True)
+        plan = make_plan(solved(session, *specs), prefix, session=session)
+        fetch_plan(plan, session=session)
+        apply_plan(plan, session=session)
+        return (prefix / "conda-meta/history").read_text()
+
+    first = make(serve(python(), tool("1.0"), pure()), "tool", "pure", "python >=3.8")
+    assert first.splitlines()[3:] == [
+        "+made-up/linux-64::python-3.12.7-h1_0_cpython",
+        "+made-up/linux-64::tool-1.0-0",
+        "+made-up/noarch::pure-1.0-pyhd8_0",
+        "# update specs: ['tool', 'pure', 'python >=3.8']",
+    ]
+    later = make(serve(python(), tool("2.0"), pure()), "tool", "python >=3.8")
+    assert later.removeprefix(first).splitlines()[3:] == [
+        "-made-up/linux-64::tool-1.0-0",
+        "-made-up/noarch::pure-1.0-pyhd8_0",
+        "+made-up/linux-64::tool-2.0-0",
+        "# update specs: ['tool', 'python >=3.8']",
+    ]

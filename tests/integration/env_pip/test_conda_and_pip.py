@@ -7,6 +7,7 @@ environment at the prefix, so that site-packages lie where conda's would.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from channels import Package, channel
 
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 REAL = Path(sys.executable).resolve()
+REAL_CONDA = os.environ.get("CUREADY_TEST_CONDA", "")
 
 RECIPE = """
 schema = 1
@@ -115,12 +117,16 @@ def test_update_that_fails_its_proof_brings_both_halves_back(program: Program) -
     program("env", "create", recipe(program, " 1.0.*", "==1.0", "1.0"))
     prefix = program.prefix("both")
     before = tree(prefix)
+    locks = program.home / "data/cuready/kept-locks/both"
+    kept = tree(locks)
     recipe(program, version="9.9")
     done = program.json("env", "update", "both", "--yes", code=1)
     assert done["restored"] and tree(prefix) == before
+    assert tree(locks) == kept, "the locks of what was taken back were kept"
     recipe(program)
     done = program.json("env", "update", "both", "--yes")
     assert {"tool 2.0", "hello 2.0"} <= set(done["changed"])
+    assert {name for name in kept if tree(locks)[name] != kept[name]} == set(kept)
     assert not (prefix / f"lib/python{MINOR}/site-packages/hello/only_1_0.py").exists()
 
 
@@ -167,3 +173,35 @@ def test_activation_runs_in_bash(program: Program) -> None:
     assert done.stdout.splitlines() == [f"{program.prefix('both')}|yes", "2.0", "unset"], (
         done.stderr
     )
+
+
+@pytest.mark.skipif(not REAL_CONDA, reason="CUREADY_TEST_CONDA names a real conda")
+def test_real_conda_lists_both_halves_and_runs_them(program: Program) -> None:
+    program("env", "create", recipe(program), "--no-verify")
+    prefix, home = program.prefix("both"), {**os.environ, "HOME": str(program.home)}
+
+    def conda(*args: str) -> str:
+        command = [REAL_CONDA, *args, "-p", str(prefix)]
+        done = subprocess.run(
+            command, env=home, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    listed = {item["name"]: item for item in json.loads(conda("list", "--json"))}
+    assert listed["hello"]["channel"] == "pypi" and listed["hello"]["version"] == "2.0"
+    assert listed["tool"]["channel"] == "conda-forge"
+    command = [REAL_CONDA, "run", "-p", str(prefix), "sh", "-c", 'hello; tool; echo "$BOTH"']
+    done = subprocess.run(command, env=home, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["hello", "2.0", "2.0", "yes"], done.stderr
+
+
+def test_conda_is_told_where_the_environment_is(program: Program) -> None:
+    listed = program.home / ".conda/environments.txt"
+    program("env", "create", recipe(program), "--no-verify")
+    assert listed.read_text() == f"{program.prefix('both')}\n"
+    assert [item["name"] for item in program.json("env", "list")["environments"]] == ["both"]
+    listed.write_text(f"/elsewhere\n{listed.read_text()}")
+    program("env", "update", "both", "--yes", "--no-verify")
+    program("env", "remove", "both", "--yes")
+    assert listed.read_text() == "/elsewhere\n"

@@ -15,7 +15,7 @@ LINK = "CUREADY_ENV_KILL_AT"
 # (variable, point): nothing of the old environment may have been touched yet.
 UNTOUCHED = [
     (NET, "everything-fetched"),
-    (NET, "locks-kept"),
+    (NET, "locks-made"),
     (LINK, "work-made"),
     (LINK, "file-cloned:40"),
     (NET, "venv-cloned"),
@@ -33,6 +33,7 @@ SWAPPING = [
     (LINK, "journal-swapped"),
     (NET, "verified"),
     (NET, "marker-written"),
+    (NET, "locks-kept"),
     (NET, "done-marked"),
     (LINK, "old-removed"),
 ]
@@ -68,6 +69,11 @@ def beside(program: Program) -> list[str]:
     return sorted(item.name for item in program.prefix().parent.iterdir())
 
 
+def kept_lock(program: Program) -> str:
+    """The lock that outlives the environment: it must always be that of what stands."""
+    return (program.home / "data/cuready/kept-locks/small/pylock.small.toml").read_text()
+
+
 @pytest.mark.parametrize(("variable", "point"), UNTOUCHED)
 def test_update_killed_before_the_swap_touched_nothing(
     program: Program, variable: str, point: str
@@ -79,6 +85,7 @@ def test_update_killed_before_the_swap_touched_nothing(
     program("env", "repair", "small", "--offline")
     assert tree(program.prefix()) == before
     assert beside(program) == ["small"]
+    assert "hello-1.0" in kept_lock(program)
 
 
 @pytest.mark.parametrize(("variable", "point"), SWAPPING)
@@ -101,6 +108,7 @@ def test_update_killed_in_the_swap_is_taken_back_or_finished(
     assert {item["name"]: item["version"] for item in shown["packages"]}["hello"] == said
     assert program.json("env", "repair", "small", "--dry-run")["damaged"] == []
     assert beside(program) == ["small"]
+    assert f"hello-{said}" in kept_lock(program)
 
 
 @pytest.mark.parametrize("point", CREATING)

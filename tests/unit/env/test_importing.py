@@ -234,3 +234,67 @@ def test_a_quoted_line_on_the_command_line(
     assert main(["recipe", "lint", str(output)]) == 0
     assert main(["recipe", "import", "nonsense"]) == 2
     assert read_command(line).origin == "conda"
+
+
+def test_an_environment_file_brings_what_its_pip_list_includes(tmp_path: Path) -> None:
+    lines = ["name: old", "channels: [pytorch]", "dependencies:", "  - pytorch=1.12 # [linux]",
+             "  - cudatoolkit=11.3", "  - pip:", "    - -r more.txt", "    - tqdm"]  # fmt: skip
+    file = tmp_path / "environment.yml"
+    file.write_bytes("\r\n".join(lines).encode())
+    with pytest.raises(RecipeError, match=r"more\.txt"):
+        imported(str(file))
+    (tmp_path / "more.txt").write_bytes(b"scipy\r\n-r more.txt.d/deeper.txt\r\n")
+    (tmp_path / "more.txt.d").mkdir()
+    (tmp_path / "more.txt.d/deeper.txt").write_text("numpy<2  # for scipy\n")
+    recipe, _ = imported(str(file))
+    assert recipe.pip == ("scipy", "numpy<2", "tqdm")
+
+
+def test_builds_for_cuda_11_get_no_rule_that_wants_cuda_12() -> None:
+    recipe, _ = imported("conda install pytorch=1.12 cudatoolkit=11.3 -c pytorch")
+    assert recipe.constraints == ("cuda-version 11.*",) and recipe.min_driver_cuda == "11.3"
+    assert not recipe.rules
+
+
+@pytest.mark.parametrize(
+    ("line", "channels"),
+    [
+        ("conda install -c bioconda samtools", ("bioconda", "conda-forge")),
+        ("mamba install --override-channels -c bioconda samtools", ("bioconda",)),
+        ("micromamba create -n x -c conda-forge -c bioconda samtools", ("conda-forge", "bioconda")),
+        ("conda install -c pytorch -c nvidia pytorch", ("conda-forge",)),
+    ],
+)
+def test_condas_default_channels_stand_behind_the_named_ones(
+    line: str, channels: tuple[str, ...]
+) -> None:
+    recipe, modern = imported(line)
+    assert recipe.channels == channels
+    told = [change for change in modern.changes if change.now == "channel conda-forge"]
+    assert bool(told) == (channels == ("bioconda", "conda-forge"))
+
+
+def test_lines_that_name_a_file_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("specs.txt").write_text("# tools\nnumpy>=1.2\n\nscipy\n")
+    Path("env.yml").write_text("name: a\ndependencies: [python=3.11, numpy, {pip: [tqdm]}]\n")
+    assert imported("conda install --file specs.txt")[0].specs == ("numpy >=1.2", "scipy")
+    recipe, _ = imported("conda env create --file=env.yml -n b")
+    assert (recipe.conda_python, recipe.pip) == ("3.11.*", ("tqdm",))
+    with pytest.raises(RecipeError, match="nothere"):
+        imported("conda env create -f nothere.yml")
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://pypi.tuna.tsinghua.edu.cn/simple", False),
+        ("http://pypi.douban.com/simple", False),
+        ("https://pypi.org/simple", False),
+        ("https://packages.example.com/simple", True),
+    ],
+)
+def test_an_index_of_somebodys_own_is_no_mirror(url: str, kept: bool) -> None:
+    recipe, modern = imported(f"uv pip install private-thing --index-url {url}")
+    assert recipe.extra_indexes == ((url,) if kept else ())
+    assert any(url in change.was for change in modern.changes), "nothing was said about it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from pathlib import Path
 
@@ -154,6 +155,17 @@ def test_indexes_that_do_not_answer_are_a_network_matter(monkeypatch: pytest.Mon
     with pytest.raises(MirrorError) as caught:
         resolve.resolve(REQUEST, (LAB, OFFICIAL))
     assert [item["mirror"] for item in caught.value.details["attempts"]] == ["lab", "official"]
+
+
+def test_an_index_that_nobody_copies_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    vendor = ("https://vendor.example/simple",)
+    every = [dataclasses.replace(way, extra=vendor) for way in (LAB, OFFICIAL)]
+    told = "Failed to fetch: `https://vendor.example/simple/six/`\n  cause: no such host"
+    asked = answers(monkeypatch, told, told)
+    with pytest.raises(MirrorError) as caught:
+        resolve.resolve(REQUEST, every)
+    assert len(asked) == 1
+    assert caught.value.messages == ("lab: https://vendor.example/simple/six/: no such host",)
 
 
 def test_what_conda_brings_and_pypi_has_as_source_only_is_left_out(

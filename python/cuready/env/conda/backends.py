@@ -23,6 +23,7 @@ from cuready.env.conda.clone import clone_tree
 from cuready.env.conda.faults import kill_point
 from cuready.env.conda.metadata import Index
 from cuready.env.conda.model import Applied, Plan, Record, SolveRequest
+from cuready.env.conda.plan import installed_records
 from cuready.env.conda.session import CondaSession
 from cuready.env.conda.transaction import Transaction
 from cuready.errors import EnvError, MissingExtra, SolveError
@@ -44,9 +45,10 @@ class Program:
     path: str
 
     def run(self, args: Sequence[str], variables: Mapping[str, str], timeout: float) -> Any:
-        """Run with ``--json`` and return the document.
+        """Run with ``--json`` and return the document; empty where it prints none.
 
-        Raises SolveError when it says that nothing fits, EnvError for everything else.
+        A real conda says nothing about a link from an explicit list that went well. Raises
+        SolveError when it says that nothing fits, EnvError for everything else.
         """
         command = [self.path, *args]
         environment = {**os.environ, **variables}
@@ -64,8 +66,8 @@ class Program:
         except OSError as error:
             raise EnvError(f"{self.path}: cannot be run: {error.strerror or error}") from None
         document = _document(done.stdout)
-        if done.returncode == 0 and isinstance(document, dict):
-            return document
+        if done.returncode == 0 and (isinstance(document, dict) or not done.stdout.strip()):
+            return document or {}
         raise self._failure(args[0], done, document)
 
     def _failure(
@@ -173,6 +175,8 @@ def _variables(request: SolveRequest, packages: Path) -> dict[str, str]:
         "CONDA_SUBDIR": request.subdir,
         "CONDA_CHANNEL_PRIORITY": "strict",
         "CONDA_ALWAYS_YES": "true",
+        # conda's own solver adds pip to every python: the plan would have what nobody asked for.
+        "CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY": "false",
     }
     for name, variable in OVERRIDES.items():
         variables[variable] = request.virtual_packages.get(name, "")
@@ -182,7 +186,9 @@ def _variables(request: SolveRequest, packages: Path) -> dict[str, str]:
 def _chosen(
     document: Mapping[str, Any], channels: Mapping[str, str], program: Program
 ) -> list[Record]:
-    actions = document.get("actions") or {}
+    actions = document.get("actions")
+    if actions is None:
+        raise EnvError(f"{program.name} does not say what it chose")
     if isinstance(actions, list):  # conda 4.x had one entry a prefix
         actions = actions[0] if actions else {}
     whole = {
@@ -220,6 +226,7 @@ def apply_with(plan: Plan, session: CondaSession, keep_previous: bool) -> Applie
         transaction.set_state("foreign")
         kill_point("journal-foreign")
         _run(program, plan, session, transaction.work)
+        _check_linked(program, plan)
     except BaseException:
         transaction.roll_back()
         raise
@@ -257,3 +264,15 @@ def _run(program: Program, plan: Plan, session: CondaSession, work: Path) -> Non
     if plan.to_link:
         verb = "install" if plan.exists else "create"
         program.run([verb, *common, "--file", str(explicit)], variables, LINK_TIMEOUT_S)
+
+
+def _check_linked(program: Program, plan: Plan) -> None:
+    """See that the prefix holds what was planned, whatever the program said."""
+    there = {record.dist for record in installed_records(plan.prefix)}
+    wanted = {record.dist for record in plan.solution.records}
+    if there != wanted:
+        raise EnvError(
+            f"{program.name} linked something else than was planned",
+            messages=[*(f"missing: {dist}" for dist in sorted(wanted - there)),
+                      *(f"not asked for: {dist}" for dist in sorted(there - wanted))],
+        )  # fmt: skip

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -81,23 +81,46 @@ class Engine:
         Raises SolveError or EnvError as the operation says, and IncompleteError when the engine
         dies. Whatever interrupts the wait (Ctrl-C) ends the engine with it.
         """
-        process = self._process or self.start()
+        return self.ask(operation, **args)(on_event)
+
+    def ask(self, operation: str, **args: Any) -> Callable[[OnEvent | None], Any]:
+        """Begin one operation. What comes back waits for its result, and raises as ``call`` does.
+
+        In between the caller can do something else; it must not ask for a second operation.
+        """
+        process = self._running() or self.start()
         self._number += 1
         request = {"id": self._number, "op": operation, "args": args}
-        try:
+        with self._speaking(operation):
             assert process.stdin is not None  # noqa: S101 - a pipe was asked for
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-            return self._answer(process, on_event)
-        except (BrokenPipeError, json.JSONDecodeError):
-            raise self._dead(operation) from None
-        except EOFError:
+
+        def answer(on_event: OnEvent | None = None) -> Any:
+            with self._speaking(operation):
+                return self._answer(process, on_event)
+
+        return answer
+
+    @contextlib.contextmanager
+    def _speaking(self, operation: str) -> Iterator[None]:
+        try:
+            yield
+        except (BrokenPipeError, EOFError, json.JSONDecodeError):
             raise self._dead(operation) from None
         except CureadyError:
             raise
         except BaseException:
             self.kill()
             raise
+
+    def _running(self) -> subprocess.Popen[bytes] | None:
+        """The child, when it still listens."""
+        process = self._process
+        if process is not None and process.stdin is not None and process.stdin.closed:
+            self.close()
+            return None
+        return process
 
     def _answer(self, process: subprocess.Popen[bytes], on_event: OnEvent | None) -> Any:
         assert process.stdout is not None  # noqa: S101 - a pipe was asked for
@@ -154,6 +177,17 @@ class Engine:
         self._stderr.seek(0)
         lines = self._stderr.read().decode("utf-8", "replace").splitlines()
         return [one_line(line) for line in lines if line.strip()][-6:]
+
+    def dismiss(self) -> None:
+        """Tell the child to end, without waiting for it: its memory is free for what follows.
+
+        Another ``call`` starts a new one.
+        """
+        process = self._process
+        if process is None or process.stdin is None:
+            return
+        with contextlib.suppress(OSError):
+            process.stdin.close()
 
     def kill(self) -> None:
         """End the child now."""

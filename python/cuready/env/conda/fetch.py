@@ -11,16 +11,18 @@ from cuready.env.conda.plan import check_disk
 from cuready.env.conda.session import CondaSession
 from cuready.env.conda.sources import sources_of
 from cuready.errors import EnvError
-from cuready.mirrors.net.request import Download, DownloadRequest, FileKind, Verified
 
 if TYPE_CHECKING:
     from cuready.mirrors.net.cancel import CancelToken
+    from cuready.mirrors.net.request import Download, DownloadRequest
 
 __all__ = ["fetch_plan", "request_for"]
 
 
 def request_for(record: Record, session: CondaSession) -> DownloadRequest:
     """The download of one package: every mirror, and the digest that it must have."""
+    from cuready.mirrors.net.request import DownloadRequest, FileKind
+
     name = record.file_name
     return DownloadRequest(
         sources_of(record.channel, f"{record.subdir}/{name}", session),
@@ -61,6 +63,8 @@ def fetch_plan(
 
 
 def _offline(needed: Sequence[Record], session: CondaSession) -> list[Download]:
+    from cuready.mirrors.net.request import Download, Verified
+
     found, missing = [], []
     for record in needed:
         path = session.cache.find(record.sha256)

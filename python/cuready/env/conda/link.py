@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cuready.env.conda.clone import clone_tree, remove_conflicts
 from cuready.env.conda.faults import kill_point
+from cuready.env.conda.history import append_history
 from cuready.env.conda.model import Applied, Plan, Record
 from cuready.env.conda.plan import check_disk, check_prefix
 from cuready.env.conda.session import CondaSession
@@ -37,6 +38,7 @@ def apply_plan(plan: Plan, *, session: CondaSession, keep_previous: bool = False
     transaction = Transaction.begin(plan.prefix, existed=existed, keep=keep_previous)
     try:
         notes = _build(plan, transaction, session)
+        session.engine.dismiss()  # it gives its memory back while the journal is flushed
         transaction.ready()
     except BaseException as error:
         session.engine.kill()  # else it goes on linking into a folder that is being removed
@@ -85,6 +87,7 @@ def _build(plan: Plan, transaction: Transaction, session: CondaSession) -> list[
         _link(plan, new, _view(plan, session), session)
         for record in plan.to_link:  # rattler makes these for their owner alone
             (new / "conda-meta" / f"{record.dist}.json").chmod(0o644)
+    append_history(new, plan)
     kill_point("meta-polished")
     return notes
 

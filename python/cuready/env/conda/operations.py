@@ -7,7 +7,9 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ __all__ = ["OPERATIONS", "TELLING", "describe"]
 
 Tell = Callable[[dict[str, Any]], None]
 EXTRACT_THREADS = 4
+TELL_EVERY_S = 0.05  # a line for each package would wake the other process as often
 CHUNK = 1 << 20
 
 
@@ -144,10 +147,8 @@ async def solve(
     pinned: list[str],
 ) -> list[dict[str, Any]]:
     """Records in the order in which they can be linked. ``indexes``: channel, subdir, file."""
-    sources = [
-        rattler.SparseRepoData(_channel(channel), part, Path(path))
-        for channel, part, path in indexes
-    ]
+    with ThreadPoolExecutor(len(indexes) or 1) as pool:  # rattler reads without the interpreter
+        sources = list(pool.map(_open_index, indexes))
     kept = _records(locked)
     packages = [
         rattler.GenericVirtualPackage(
@@ -168,6 +169,11 @@ async def solve(
     except SolverError as error:
         raise _unsolvable(error, sources) from None
     return [_json(record) for record in _sorted(found)]
+
+
+def _open_index(index: Sequence[str]) -> Any:
+    channel, part, path = index
+    return rattler.SparseRepoData(_channel(channel), part, Path(path))
 
 
 def _sorted(records: Sequence[Any]) -> list[Any]:
@@ -230,8 +236,6 @@ def _records(raw: Sequence[dict[str, Any]]) -> list[Any]:
 
 async def extract(*, packages: list[dict[str, str]], tell: Tell) -> None:
     """Extract archives into the content-keyed store. ``packages``: archive, sha256, target."""
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(EXTRACT_THREADS) as pool:
         for done, _ in enumerate(pool.map(_extract_one, packages), 1):
             tell({"extracted": done, "of": len(packages)})
@@ -280,6 +284,7 @@ class _Reporter:
 
     def __init__(self, tell: Tell, total: int) -> None:
         self._tell, self._total, self._done, self._names = tell, total, 0, [""]
+        self._told = 0.0
 
     def on_link_start(self, operation: int, package_name: str) -> int:
         self._names.append(package_name)
@@ -287,7 +292,10 @@ class _Reporter:
 
     def on_link_complete(self, index: int) -> None:
         self._done += 1
-        self._tell({"linked": self._done, "of": self._total, "name": self._names[index]})
+        now = time.monotonic()
+        if now - self._told >= TELL_EVERY_S or self._done == self._total:
+            self._told = now
+            self._tell({"linked": self._done, "of": self._total, "name": self._names[index]})
         kill_point("package-linked", engine=True)
 
     def __getattr__(self, name: str) -> Callable[..., int]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cuready.env.conda.engine import Engine
-from cuready.env.conda.model import Record
-from cuready.mirrors import catalogue
 
+# Whatever is imported here stands between the start of cuready and that of the engine, so this
+# module brings no more than it must: the rest is imported while the engine starts.
 if TYPE_CHECKING:
+    from cuready.env.conda.model import Record
+    from cuready.mirrors.catalogue import Catalogue
     from cuready.mirrors.net import Fetcher, NetOptions, ProgressEvent
+    from cuready.mirrors.net.cache import Cache
 
 __all__ = ["BACKENDS", "CondaOptions", "CondaSession", "PackageStore"]
 
@@ -53,7 +56,7 @@ class CondaOptions:
     on_progress: Callable[[ProgressEvent], None] | None = None
     on_step: Callable[[str], None] | None = None
     net: NetOptions | None = None
-    known_mirrors: catalogue.Catalogue | None = None
+    known_mirrors: Catalogue | None = None
 
 
 class PackageStore:
@@ -75,19 +78,9 @@ class CondaSession:
     """Use as a context manager: the engine ends and connections close with it."""
 
     def __init__(self, options: CondaOptions | None = None) -> None:
-        from cuready.mirrors.net.cache import Cache, default_cache_dir
-
         self.options = options or CondaOptions()
-        base = self.options.cache_dir or default_cache_dir().parent
-        self.base = base.expanduser().absolute()
-        self.cache = Cache(self.base / "downloads")
-        self.index_dir = self.base / "conda" / "indexes"
-        self.store = PackageStore(self.base / "conda" / "packages")
-        self.view_dir = self.base / "conda" / "views"
         self.engine = Engine()
         self._stack = contextlib.ExitStack()
-        self._fetcher: Fetcher | None = None
-        self._catalogue: catalogue.Catalogue | None = self.options.known_mirrors
 
     def __enter__(self) -> CondaSession:
         if self.options.backend == "rattler" and self.engine.available():
@@ -106,26 +99,46 @@ class CondaSession:
             self.engine.kill()
         self._stack.close()
 
-    @property
+    @cached_property
+    def base(self) -> Path:
+        """Root of the cache."""
+        base = self.options.cache_dir
+        if base is None:
+            from cuready.mirrors.net.cache import default_cache_dir
+
+            base = default_cache_dir().parent
+        return base.expanduser().absolute()
+
+    @cached_property
+    def cache(self) -> Cache:
+        """Archives, by digest."""
+        from cuready.mirrors.net.cache import Cache
+
+        return Cache(self.base / "downloads")
+
+    @cached_property
+    def store(self) -> PackageStore:
+        """Extracted packages."""
+        return PackageStore(self.base / "conda" / "packages")
+
+    @cached_property
     def fetcher(self) -> Fetcher:
         """The download layer, opened at the first use; offline commands never open it."""
-        if self._fetcher is None:
-            from cuready.mirrors.net import Fetcher, HttpClient
+        from cuready.mirrors.net import Fetcher, HttpClient
 
-            client = self._stack.enter_context(HttpClient(self.options.net))
-            self._fetcher = Fetcher(client, self.cache, on_progress=self.options.on_progress)
-        return self._fetcher
+        client = self._stack.enter_context(HttpClient(self.options.net))
+        return Fetcher(client, self.cache, on_progress=self.options.on_progress)
 
-    @property
-    def mirrors(self) -> catalogue.Catalogue:
+    @cached_property
+    def mirrors(self) -> Catalogue:
         """The mirrors there are."""
-        if self._catalogue is None:
-            self._catalogue = catalogue.load()
-        return self._catalogue
+        from cuready.mirrors import catalogue
+
+        return self.options.known_mirrors or catalogue.load()
 
     def view_of(self, prefix: Path) -> Path:
         """Where the packages of one environment have their names; see ``link``."""
-        return self.view_dir / hashlib.sha256(os.fsencode(prefix)).hexdigest()[:16]
+        return self.base / "conda" / "views" / _key(os.fsencode(prefix), 16)
 
     def step(self, text: str) -> None:
         """Tell people what is being done."""
@@ -134,5 +147,11 @@ class CondaSession:
 
     def index_folder(self, channel: str, subdir: str) -> Path:
         """Where the index of one part of a channel is kept."""
-        key = hashlib.sha256(f"{channel}/{subdir}".encode()).hexdigest()[:24]
-        return self.index_dir / key
+        return self.base / "conda" / "indexes" / _key(f"{channel}/{subdir}".encode(), 24)
+
+
+def _key(data: bytes, length: int) -> str:
+    """A folder's name for what has no name of its own."""
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()[:length]

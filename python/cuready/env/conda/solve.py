@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -80,21 +81,23 @@ def _by_rattler(
     request: SolveRequest, known: Sequence[Index], session: CondaSession
 ) -> list[Record]:
     session.step("solving")
+    answer = session.engine.ask(
+        "solve",
+        indexes=[
+            [index.channel, index.subdir, str(index.path)]
+            for index in known
+            if index.path is not None
+        ],
+        specs=list(request.specs),
+        constraints=list(request.constraints),
+        virtual=dict(request.virtual_packages),
+        subdir=request.subdir,
+        locked=[dict(record.raw) for record in request.locked],
+        pinned=sorted(request.pinned),
+    )
+    importlib.import_module("cuready.env.conda.link")  # what comes next, while the engine solves
     try:
-        found = session.engine.call(
-            "solve",
-            indexes=[
-                [index.channel, index.subdir, str(index.path)]
-                for index in known
-                if index.path is not None
-            ],
-            specs=list(request.specs),
-            constraints=list(request.constraints),
-            virtual=dict(request.virtual_packages),
-            subdir=request.subdir,
-            locked=[dict(record.raw) for record in request.locked],
-            pinned=sorted(request.pinned),
-        )
+        found = answer(None)
     except SolveError as error:
         raise explained(error, request) from None
     return [Record.from_json(item) for item in found]

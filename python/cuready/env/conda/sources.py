@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from cuready.env.conda.session import CondaSession
 from cuready.errors import InputError
 from cuready.mirrors import urls
-from cuready.mirrors.catalogue import Catalogue, Mirror
-from cuready.mirrors.net.request import Source
+
+# An environment from a warm cache asks no mirror: it must not wait for their modules.
+if TYPE_CHECKING:
+    from cuready.env.conda.session import CondaSession
+    from cuready.mirrors.catalogue import Catalogue, Mirror
+    from cuready.mirrors.net.request import Source
 
 __all__ = ["canonical_channel", "channel_urls", "sources_of"]
 
@@ -60,6 +64,8 @@ def channel_urls(channel: str, session: CondaSession) -> list[tuple[str, str]]:
 
 def sources_of(channel: str, path: str, session: CondaSession) -> tuple[Source, ...]:
     """Where ``path`` (``linux-64/x.conda``) can be had from, in order of preference."""
+    from cuready.mirrors.net.request import Source
+
     return tuple(
         Source(f"{url}/{path}", mirror=name) for url, name in channel_urls(channel, session)
     )

@@ -22,6 +22,9 @@ from cuready.mirrors import urls
 
 __all__ = ["Change", "Modern", "modernise"]
 
+CHANNELS_DOC = (
+    "https://docs.conda.io/projects/conda/en/stable/user-guide/tasks/manage-channels.html"
+)
 MIRROR_IS_TRANSPORT = "a mirror is transport: `cuready mirror use` sets it"
 TORCH_FAMILY = frozenset({"torch", "torchvision", "torchaudio"})
 # Packages whose presence means that a GPU is wanted, whatever the rest says.
@@ -94,6 +97,13 @@ def _channels(request: Request, modern: Modern) -> None:
             name = rule["now"]
         if name not in modern.channels:
             modern.channels.append(name)
+    behind = request.channels and not request.only_channels
+    if behind and "conda-forge" not in modern.channels:
+        why = (
+            "conda looks behind the named channels into its default ones: here that is conda-forge"
+        )
+        modern.changes.append(Change("", "channel conda-forge", why, CHANNELS_DOC))
+        modern.channels.append("conda-forge")
     if (request.conda or request.origin != "requirements.txt") and not modern.channels:
         modern.channels.append("conda-forge")
 
@@ -267,10 +277,27 @@ def _indexes(request: Request, modern: Modern) -> None:
             modern.gpu = modern.gpu or "/cpu" not in path
             why = "the CUDA of the wheels is chosen by this machine's driver and GPU"
             modern.changes.append(Change(urls.redact(url), 'index = "torch"', why))
-        elif "simple" in path or (parts.hostname or "") == "pypi.org":
+        elif _copies_pypi(url):
             modern.changes.append(Change(urls.redact(url), "", MIRROR_IS_TRANSPORT))
         else:
             modern.extra_indexes.append(url)
+            if url in request.index_urls:
+                why = (
+                    "not a known mirror of PyPI: it is asked beside PyPI; take it out if it is one"
+                )
+                modern.changes.append(Change(urls.redact(url), "pip.extra_indexes", why))
+
+
+def _copies_pypi(url: str) -> bool:
+    """Whether ``url`` is PyPI, one of its mirrors, or an address that once was one."""
+    from cuready.mirrors.catalogue import load
+
+    known = load()
+    host = urlsplit(url).hostname or ""
+    if host == "pypi.org" or host.endswith(".pypi.org") or known.pasted_rule(url) is not None:
+        return True
+    owner = known.owner_of(url)
+    return owner is not None and owner.pypi is not None
 
 
 def _without_local(item: str, modern: Modern) -> str:

@@ -38,7 +38,7 @@ def read_any(source: str) -> Request:
         return read_command(source)
     text = _text(path)
     if path.suffix in (".yml", ".yaml"):
-        return read_environment_yml(text, source)
+        return read_environment_yml(text, source, folder=path.parent)
     if path.suffix == ".toml":
         return read_pixi(text, source)
     return read_requirements(text, source, folder=path.parent)
@@ -58,8 +58,10 @@ def _text(path: Path) -> str:
 # --- environment.yml ---------------------------------------------
 
 
-def read_environment_yml(text: str, where: str = "environment.yml") -> Request:
-    """conda's environment file; ``pip:`` entries may stand in their own list."""
+def read_environment_yml(
+    text: str, where: str = "environment.yml", *, folder: Path | None = None
+) -> Request:
+    """conda's environment file; what ``pip:`` includes by ``-r`` is read from ``folder``."""
     import yaml
 
     try:
@@ -73,6 +75,7 @@ def read_environment_yml(text: str, where: str = "environment.yml") -> Request:
         raise RecipeError(f"{where}: not an environment file: no mapping at its top")
     request = Request("environment.yml", name=str(document.get("name") or ""))
     request.channels = _strings(document.get("channels", []), f"{where}: channels")
+    request.only_channels = "nodefaults" in request.channels
     variables = document.get("variables")
     if isinstance(variables, dict):
         request.variables = {str(key): str(value) for key, value in variables.items()}
@@ -80,8 +83,8 @@ def read_environment_yml(text: str, where: str = "environment.yml") -> Request:
         if isinstance(item, str):
             request.conda.append(parse_conda_spec(item))
         elif isinstance(item, dict) and list(item) == ["pip"]:
-            for line in _strings(item["pip"], f"{where}: pip"):
-                _requirement_line(request, line, where)
+            lines = "\n".join(_strings(item["pip"], f"{where}: pip"))
+            _requirement_lines(request, lines, where, folder, seen=[])
         else:
             raise RecipeError(f"{where}: a dependency that is neither text nor pip: {item!r}")
     return _settle(request)
@@ -172,7 +175,7 @@ def read_pixi(text: str, where: str = "pixi.toml") -> Request:
             f"{where}: not a pixi manifest: no channels in [workspace]",
             hint="a cuready recipe needs no import: `cuready recipe lint FILE`",
         )
-    request = Request("pixi.toml", name=str(project.get("name", "")))
+    request = Request("pixi.toml", name=str(project.get("name", "")), only_channels=True)
     for channel in project["channels"]:
         name = channel.get("channel", "") if isinstance(channel, dict) else channel
         request.channels.append(str(name))
@@ -251,10 +254,10 @@ def _pip_install(words: Sequence[str]) -> int | None:
 
 
 def _conda_command(words: Sequence[str]) -> Request:
-    verb = next((word for word in words[1:] if word in ("install", "create")), None)
+    verb = next((word for word in words[1:] if word in ("install", "create", "update")), None)
     if verb is None:
         raise RecipeError(f"not an install line: {words[0]} {words[1]}")
-    request = Request("conda")
+    request = Request("conda", only_channels="--override-channels" in words)
     rest = list(words[words.index(verb) + 1 :])
     while rest:
         word = rest.pop(0)
@@ -265,15 +268,44 @@ def _conda_command(words: Sequence[str]) -> Request:
             request.channels.append(value)
         elif word in ("-n", "--name") and rest:
             request.name = rest.pop(0)
+        elif word in ("-f", "--file") and rest:
+            _conda_file(request, rest.pop(0))
+        elif name == "--file" and has_value:
+            _conda_file(request, value)
         elif word in VALUE_OPTIONS and rest:
             rest.pop(0)
+        elif word == "--override-channels":
+            continue
         elif word.startswith("-"):
             request.ignored.append(word)
         else:
             request.conda.append(parse_conda_spec(word))
-    if not request.conda:
+    if not request.conda and not request.pip:
         raise RecipeError(f"the line names no package: {' '.join(words)[:120]!r}")
     return _settle(request)
+
+
+def _conda_file(request: Request, name: str) -> None:
+    """``-f environment.yml``, or a list of specs as ``conda install --file`` takes it."""
+    path = Path(name)
+    text = _text(path)
+    if path.suffix not in (".yml", ".yaml"):
+        for line in text.splitlines():
+            if line.strip() and not line.lstrip().startswith(("#", "@")):
+                request.conda.append(parse_conda_spec(line))
+        return
+    inner = read_environment_yml(text, name, folder=path.parent)
+    request.origin, request.name = inner.origin, request.name or inner.name
+    request.channels += inner.channels
+    request.only_channels = request.only_channels or inner.only_channels
+    request.conda += inner.conda
+    request.python = inner.python
+    request.pip += inner.pip
+    request.index_urls += inner.index_urls
+    request.extra_index_urls += inner.extra_index_urls
+    request.find_links += inner.find_links
+    request.variables.update(inner.variables)
+    request.ignored += inner.ignored
 
 
 def _pip_command(words: Sequence[str]) -> Request:

@@ -39,6 +39,7 @@ class Request:
     origin: str  # "environment.yml", "requirements.txt", "pixi.toml", "conda", "pip"
     name: str = ""
     channels: list[str] = field(default_factory=list)
+    only_channels: bool = False  # nothing stands behind those that are named
     conda: list[CondaSpec] = field(default_factory=list)
     pip: list[str] = field(default_factory=list)
     index_urls: list[str] = field(default_factory=list)

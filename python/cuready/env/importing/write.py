@@ -96,7 +96,8 @@ def _gpu(request: Request, modern: Modern) -> dict[str, Any]:
     minimum = modern.cuda or request.driver_cuda or ("12" if modern.specs else "")
     if minimum:
         gpu["min_driver_cuda"] = minimum
-    if any(spec.startswith("pytorch-gpu") for spec in modern.specs):
+    old_cuda = minimum.split(".")[0] == "11"  # its builds have no rule of today's
+    if any(spec.startswith("pytorch-gpu") for spec in modern.specs) and not old_cuda:
         # The rules of the shipped recipe: conda-forge's CUDA 13 builds start at 7.5 and glibc 2.28.
         only_12 = ["cuda-version 12.*"]
         gpu["rule"] = [

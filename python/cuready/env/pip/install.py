@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import subprocess
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,7 +142,9 @@ def _install(wheel: Wheel, prefix: Path, python: Path, scheme: Mapping[str, str]
             # WheelFile takes name and version from the file's name; in the cache it is a digest.
             archive.filename = wheel.pin.file_name
             source = WheelFile(archive)
-            install(source, _destination(folders, str(python), prefix), metadata)
+            with warnings.catch_warnings():  # compiled files in a wheel are left out: as it should
+                warnings.filterwarnings("ignore", "Skip installing .*__pycache__")
+                install(source, _destination(folders, str(python), prefix), metadata)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, InstallerError) as error:
         raise EnvError(f"{wheel.pin.file_name} cannot be installed: {one_line(error)}") from error
 

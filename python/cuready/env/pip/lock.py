@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from cuready import __version__
-from cuready._util import one_line, tomllib, write_atomically
+from cuready._util import one_line, tomllib
 from cuready.env.pip.model import Pin, PipLock
 from cuready.errors import EnvError, InputError
 
-__all__ = ["dumps", "loads", "lock_name", "read_lock", "write_lock"]
+__all__ = ["dumps", "loads", "lock_name", "read_lock"]
 
 MAX_BYTES = 16 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -82,15 +82,6 @@ def _package(pin: Pin) -> Any:
     else:
         table.add("sdist", file)
     return table
-
-
-def write_lock(lock: PipLock, path: Path) -> None:
-    """Write ``path``. Raises EnvError when the folder cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, dumps(lock).encode())
-    except OSError as error:
-        raise EnvError(f"{path}: {error.strerror or error}") from None
 
 
 def read_lock(path: Path) -> PipLock:

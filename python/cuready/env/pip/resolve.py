@@ -59,7 +59,10 @@ def resolve(
     answered and nothing fits, MirrorError when none could be asked, MissingExtra without uv.
     """
     failures: list[tuple[Way, str]] = []
-    for way in every:
+    silent: set[str] = set()
+    for number, way in enumerate(every):
+        if silent & {way.torch, *way.extra}:
+            continue  # it leads to an index that has just not answered, and nobody copies that one
         output, error = _ask_without_sources(request, way, offline)
         if output is not None:
             return _lock(request, output, way)
@@ -67,8 +70,11 @@ def resolve(
         final = "No solution found" in error and not _unreachable(error)
         if offline or (final and way.pypi == PYPI):
             break  # PyPI itself knows no such version: no copy of it does
-        if len(every) > len(failures):
-            say(f"{way.name}: {one_line(_last_line(error))}; asking {every[len(failures)].name}")
+        if not final:
+            silent |= {url for url in (way.torch, *way.extra) if url and url in error}
+        following = [item for item in every[number + 1 :] if not silent & {item.torch, *item.extra}]
+        if following:
+            say(f"{way.name}: {one_line(_last_line(error))}; asking {following[0].name}")
     raise _failure(request, failures, offline)
 
 
