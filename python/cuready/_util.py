@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-__all__ = ["format_bytes", "one_line", "tomllib", "write_atomically"]
+__all__ = ["format_bytes", "one_line", "parse_json", "tomllib", "write_atomically"]
 
 
 def format_bytes(count: float) -> str:
@@ -30,6 +31,16 @@ def one_line(text: object, limit: int = 300) -> str:
     folded = " ".join(str(text).split())
     printable = "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in folded)
     return printable if len(printable) <= limit else printable[: limit - 1] + "…"
+
+
+def parse_json(data: str | bytes) -> Any:
+    """The document in ``data``. Raises ValueError, also for one that is nested beyond measure."""
+    import json  # not for `--version`
+
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cuready._util import one_line
+from cuready._util import one_line, parse_json
 
 if TYPE_CHECKING:
     import subprocess
@@ -112,7 +112,7 @@ def _answer(code: int, out: bytes, err: bytes) -> Answer:
     try:
         if len(out) > _OUTPUT_LIMIT:
             raise ValueError("too long")
-        return Answer("ok", document=json.loads(out))
+        return Answer("ok", document=parse_json(out))
     except ValueError:
         return Answer("crashed", f"ended with {code} and no answer" + (f": {said}" if said else ""))
 

@@ -7,11 +7,11 @@ compares every file.
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any
 
 from packaging.utils import canonicalize_name
 
+from cuready._util import parse_json
 from cuready.probe.context import Context, Facts, Skip
 
 __all__ = ["read"]
@@ -54,7 +54,7 @@ def read(context: Context) -> Facts:
 
 def _json(context: Context, path: str) -> dict[str, Any] | None:
     try:
-        document = json.loads(context.read_text(path, MAX_STATE) or "")
+        document = parse_json(context.read_text(path, MAX_STATE) or "")
     except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cuready._codec import to_json
-from cuready._util import one_line
+from cuready._util import one_line, parse_json
 from cuready.probe import children
 from cuready.probe.context import Context, Facts, Skip
 from cuready.snapshot import Snapshot
@@ -177,7 +177,7 @@ def _run_rapids(
 def _lines(output: bytes) -> Iterator[dict[str, Any]]:
     for line in output.splitlines():
         try:
-            said = json.loads(line)
+            said = parse_json(line)
         except ValueError:
             continue
         if isinstance(said, dict) and {"status", "text", "warnings", "about"} <= set(said):

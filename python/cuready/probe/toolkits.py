@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections.abc import Iterator
 
+from cuready._util import parse_json
 from cuready.probe.context import Context, Facts
 from cuready.snapshot import CudaToolkit
 
@@ -91,7 +91,7 @@ def _toolkit(context: Context, path: str, found_by: tuple[str, ...]) -> CudaTool
 def _version_json(context: Context, path: str) -> dict[str, str]:
     """Component → version of version.json, which toolkits have since CUDA 11.1."""
     try:
-        document = json.loads(context.read_text(f"{path}/version.json") or "{}")
+        document = parse_json(context.read_text(f"{path}/version.json") or "{}")
         return {key: str(entry["version"]) for key, entry in document.items()}
     except (ValueError, TypeError, KeyError, AttributeError):
         return {}
