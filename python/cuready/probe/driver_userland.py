@@ -134,7 +134,7 @@ def _rpm_database(context: Context, path: str) -> Iterator[tuple[str, str]]:
             name, version = rpm_header(blob)
             if _PACKAGE.match(name):
                 yield name, version
-    except (sqlite3.Error, RpmError) as error:
+    except (sqlite3.Error, ValueError) as error:  # ValueError: its text is not UTF-8
         raise RpmError(f"{path}: {error}") from None
     finally:
         database.close()

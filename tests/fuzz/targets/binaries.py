@@ -14,7 +14,7 @@ from cuready.probe.elf_symbols import Provider, References, Wanted
 from cuready.probe.loader.machine import Interpreter
 from cuready.probe.loader.process import Process
 
-__all__ = ["TARGETS"]
+__all__ = ["TARGETS", "ask_all"]
 
 _HUGE = 1 << 30  # a table whose size is a lie can be as long as the file
 
@@ -23,10 +23,11 @@ def elf(data: bytes) -> None:
     """Headers, dynamic section, names, versions, sections, symbols, relocations."""
     for size in (None, _HUGE):
         with memory_file(data, size) as path, suppress(ElfError), bounded_reading():
-            _ask_all(path)
+            ask_all(path)
 
 
-def _ask_all(path: str) -> None:
+def ask_all(path: str) -> None:
+    """Everything that is asked of an ELF file. Raises ElfError when it is none."""
     with ElfFile(path) as file:
         _ask(file)
 
@@ -132,8 +133,9 @@ def arch_literal(data: bytes) -> None:
     """The arch list compiled into libtorch_python.so."""
     path = scratch("arch") / "libtorch_python.so"
     path.write_bytes(data)
-    for word in torch_build.arch_literal(Context(), str(path)):
-        assert word.startswith(("sm_", "compute_"))
+    with bounded_reading():
+        for word in torch_build.arch_literal(Context(), str(path)):
+            assert word.startswith(("sm_", "compute_"))
 
 
 TARGETS: dict[str, Target] = {

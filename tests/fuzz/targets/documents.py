@@ -44,7 +44,7 @@ def snapshot(data: bytes) -> None:
 def _rendered(_: Snapshot, diagnosis: Diagnosis) -> None:
     for name in render.FORMATS:
         assert render.renderer(name)(diagnosis)
-    assert text.render(diagnosis)
+    assert list(text.render(diagnosis))
 
 
 def _compared(machine: Snapshot, _: Diagnosis) -> None:
@@ -55,7 +55,7 @@ def _compared(machine: Snapshot, _: Diagnosis) -> None:
 def _redacted(machine: Snapshot, diagnosis: Diagnosis) -> None:
     redactor = Redactor(Identity(("alice",), ("/home/alice",), ("pc",)))
     redactor.document(machine.to_dict())
-    redactor.text(text.render(diagnosis))
+    redactor.text("\n".join(text.render(diagnosis)))
 
 
 def _written(machine: Snapshot, _: Diagnosis) -> None:

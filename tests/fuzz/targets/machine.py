@@ -40,7 +40,7 @@ from cuready.probe import (
 from cuready.probe.context import Context, Denied, Facts, Incomplete, Skip
 from cuready.snapshot import Platform, PythonEnv, Snapshot
 
-__all__ = ["TARGETS"]
+__all__ = ["ENVIRONMENT", "PROJECT", "SYSTEM", "TARGETS", "File", "context", "read", "root"]
 
 Reader = Callable[[Context], Facts]
 File = tuple[str, Sequence[Reader]]
@@ -139,7 +139,8 @@ _USUAL = {
 
 
 @cache
-def _root() -> Path:
+def root() -> Path:
+    """The folder that stands for ``/``."""
     root = scratch("machine")
     for path, text in _USUAL.items():
         file = root / path[1:]
@@ -164,22 +165,27 @@ def _so_far() -> Snapshot:
 
 def _context(so_far: Snapshot, system: str = "Linux") -> Context:
     env = {"PATH": "/usr/local/cuda/bin", "LD_LIBRARY_PATH": "/env/lib"}
-    return Context(root=str(_root()), env=env, cwd="/work", system=system, prefix="/env",
+    return Context(root=str(root()), env=env, cwd="/work", system=system, prefix="/env",
                    so_far=so_far)  # fmt: skip
+
+
+def context(path: str) -> Context:
+    """Where the readers of the file ``path`` look."""
+    return _context(_so_far(), "Darwin" if path.endswith(".plist") else "Linux")
 
 
 def _foreign(files: Sequence[File]) -> Target:
     def run(data: bytes) -> None:
         which, content = part(data, len(files))
         path, readers = files[which]
-        place = _root() / path[1:]
-        context = _context(_so_far(), "Darwin" if path.endswith(".plist") else "Linux")
+        place = root() / path[1:]
+        here = context(path)
         usual = place.read_bytes() if place.exists() else None
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content)
         try:
             for reader in readers:
-                _read(reader, context)
+                read(reader, here)
         finally:
             if usual is None:
                 place.unlink()
@@ -189,7 +195,8 @@ def _foreign(files: Sequence[File]) -> Target:
     return run
 
 
-def _read(reader: Reader, context: Context) -> None:
+def read(reader: Reader, context: Context) -> None:
+    """Run one reader and look at what it found."""
     with suppress(Skip, Denied), bounded_reading():
         try:
             facts = reader(context)

@@ -12,7 +12,7 @@ from tests.fuzz.targets import MODULES, load
 
 TESTS = Path(__file__).parents[2]
 CORPUS = TESTS / "data/fuzz"
-ROUNDS = 80
+ROUNDS = 40
 TARGETS = tuple(name for names in MODULES.values() for name in names)
 
 

@@ -84,7 +84,7 @@ def runtime_older_than_toolset(snapshot: Snapshot) -> Outcome:
 
 def _minor(version: str) -> tuple[int, ...]:
     """(14, 39) of ``14.39`` and of ``14.39.33523.0``: patches of one minor are compatible."""
-    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal() and len(part) < 9)
 
 
 @check("WIN03", needs=("distributions",), systems=("Windows",))
