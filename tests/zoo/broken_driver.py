@@ -368,6 +368,19 @@ def driver_fails_quickly() -> Snapshot:
     return edit(gpu_box(), cuda=failed("cuInit", "CUDA_ERROR_NO_DEVICE", 100))
 
 
+@fault("VND01")
+def libcuda_crashes() -> Snapshot:
+    """cuInit ends the process; NVML answers."""
+    crash = NativeProbe("crashed", error_text="ended by SIGSEGV")
+    return edit(gpu_box(), cuda=crash)
+
+
+@near_miss("VND01")
+def libcuda_says_why_it_fails() -> Snapshot:
+    """An error code is an answer."""
+    return edit(gpu_box(), cuda=failed("cuInit", "CUDA_ERROR_OPERATING_SYSTEM", 304))
+
+
 # --- containers, WSL ---------------------------------------------------------------------------
 
 

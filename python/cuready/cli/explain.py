@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cuready.doctor.explain import Explanation
 
 # What pip prints for every way in which an index can fail to list a project.
+_LONGEST_ID = 12
 _FROM_VERSIONS = re.compile(r"from versions: none|Retrying \(Retry\(")
 
 
@@ -30,13 +31,14 @@ def explain(words: tuple[str, ...], here: bool, source: Path | None, output_form
 
     What no rule matches is said to be unknown: this command never guesses. Exit code 1 then.
     """
-    from cuready.doctor import catalogue
-    from cuready.doctor.explain import explain_id, explain_text
+    from cuready.cli import _pages
+    from cuready.doctor.explain import explain_entry, explain_text
 
     text = _text(words)
     diagnosis = _diagnosis(here, source)
-    if text.upper() in catalogue.IDS:
-        answers: tuple[Explanation, ...] = (explain_id(text.upper(), diagnosis),)
+    known = _pages.entry(text) if len(text) < _LONGEST_ID else None
+    if known is not None:
+        answers: tuple[Explanation, ...] = (explain_entry(known, diagnosis),)
     else:
         answers = explain_text(text, diagnosis)
     ladders = _ask_addresses(text, answers) if here else {}

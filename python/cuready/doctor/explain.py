@@ -17,7 +17,7 @@ from cuready.doctor import catalogue
 from cuready.doctor.engine import Diagnosis
 from cuready.doctor.finding import Finding
 
-__all__ = ["Explanation", "Rule", "explain_id", "explain_text", "rules"]
+__all__ = ["Explanation", "Rule", "explain_entry", "explain_id", "explain_text", "rules"]
 
 # The end of a long log holds the failure; a pasted file of gigabytes is no message.
 MAX_TEXT = 4_000_000
@@ -102,7 +102,11 @@ def _rule(table: Mapping[str, Any]) -> Rule:
 
 def explain_id(check_id: str, diagnosis: Diagnosis | None = None) -> Explanation:
     """The catalogue's entry of ``check_id``. Raises KeyError for an unknown id."""
-    known = catalogue.entry(check_id)
+    return explain_entry(catalogue.entry(check_id), diagnosis)
+
+
+def explain_entry(known: catalogue.Entry, diagnosis: Diagnosis | None = None) -> Explanation:
+    """One id's entry as an explanation."""
     return Explanation(
         id=known.id,
         title=known.title,
@@ -110,7 +114,7 @@ def explain_id(check_id: str, diagnosis: Diagnosis | None = None) -> Explanation
         check=known.check,
         fix=(known.fix,),
         links=known.links,
-        here=_here((check_id,), diagnosis),
+        here=_here((known.id,), diagnosis),
     )
 
 

@@ -100,3 +100,26 @@ def test_several_causes_in_one_log_are_all_told_the_most_telling_first() -> None
         "NVRM: The NVIDIA GPU is not supported by open nvidia.ko because of GSP\n"
     )
     assert [answer.id for answer in explain_text(log)] == ["DRV06", "DRV09"]
+
+
+@pytest.mark.parametrize("check_id", ["SELF07", "self20", "ENV01", "vnd01", "drv02"])
+def test_every_id_that_some_command_prints_has_a_page(check_id: str) -> None:
+    from cuready.cli import _pages
+
+    found = _pages.entry(check_id)
+    assert found is not None
+    assert found.id == check_id.upper()
+    for text in (found.title, found.symptom, found.cause, found.check, found.fix):
+        assert len(text) > 10
+
+
+def test_the_pages_of_our_environments_are_those_of_their_checks() -> None:
+    from cuready.doctor import managed
+
+    assert tuple(catalogue.managed_entries()) == managed.IDS
+
+
+def test_an_id_that_nobody_gives_has_no_page() -> None:
+    from cuready.cli import _pages
+
+    assert _pages.entry("ABC99") is None

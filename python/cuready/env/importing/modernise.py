@@ -215,7 +215,7 @@ def _means_cuda(spec: CondaSpec) -> bool:
 
 
 def _number(text: str) -> Version | None:
-    match = re.search(r"\d+(?:\.\d+)*", text)
+    match = re.search(r"[0-9]{1,9}(?:\.[0-9]{1,9})*", text)
     return Version(match[0]) if match else None
 
 
