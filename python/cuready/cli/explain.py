@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # What pip prints for every way in which an index can fail to list a project.
 _LONGEST_ID = 12
+_LONGEST_PATH = 250
+_MOST_BYTES = 64 << 20
 _FROM_VERSIONS = re.compile(r"from versions: none|Retrying \(Retry\(")
 
 
@@ -59,13 +61,26 @@ def _text(words: tuple[str, ...]) -> str:
     if not words or words == ("-",):
         if not words and sys.stdin.isatty():
             raise click.UsageError("paste an error, name a finding's id, or use `-` to read stdin")
-        raw = sys.stdin.buffer.read()
-        text = raw.decode("utf-8", errors="replace")
+        text = _standard_input()
     else:
         text = " ".join(words)
     if not text.strip():
         raise InputError("nothing to explain: the text is empty")
     return text.strip()
+
+
+def _standard_input() -> str:
+    """A pasted log. What is not looked at is said on stderr, so that nobody takes it for clean."""
+    from cuready.doctor.explain import HEAD, TAIL
+
+    raw = sys.stdin.buffer.read(_MOST_BYTES + 1)
+    if len(raw) > _MOST_BYTES:
+        _common.warn(f"only the first {_MOST_BYTES >> 20} MiB of the input were read")
+        raw = raw[:_MOST_BYTES]
+    text = raw.decode("utf-8", errors="replace")
+    if len(text) > HEAD + TAIL:
+        _common.warn(f"looked at the first {HEAD:,} and the last {TAIL:,} characters of it")
+    return text
 
 
 def _diagnosis(here: bool, source: Path | None) -> Diagnosis | None:
@@ -138,7 +153,9 @@ def _suggest(text: str) -> None:
     from cuready.doctor import catalogue
 
     close = catalogue.suggest(text) if len(text) < 12 else None
-    hint = (
-        f"did you mean {close}?" if close else "run `cuready doctor` to look at the machine itself"
-    )
+    hint = "run `cuready doctor` to look at the machine itself"
+    if close:
+        hint = f"did you mean {close}?"
+    elif len(text) < _LONGEST_PATH and Path(text).is_file():
+        hint = f"that is a file; to have it read: cuready explain - < {text}"
     click.echo(f"  {hint}")

@@ -17,10 +17,10 @@ from cuready.doctor import catalogue
 from cuready.doctor.engine import Diagnosis
 from cuready.doctor.finding import Finding
 
-__all__ = ["Explanation", "Rule", "explain_entry", "explain_id", "explain_text", "rules"]
+__all__ = ["HEAD", "TAIL", "Explanation", "Rule", "explain_entry", "explain_id", "explain_text", "rules"]
 
-# The end of a long log holds the failure; a pasted file of gigabytes is no message.
-MAX_TEXT = 4_000_000
+# The end of a long log holds the failure, or its beginning does: an import that fails, a warning.
+HEAD, TAIL = 1_000_000, 3_000_000
 
 DEFAULT_PRIORITY = 50
 
@@ -121,9 +121,11 @@ def explain_entry(known: catalogue.Entry, diagnosis: Diagnosis | None = None) ->
 def explain_text(text: str, diagnosis: Diagnosis | None = None) -> tuple[Explanation, ...]:
     """The causes that ``text`` names, the most telling first; empty when no rule matches.
 
+    Of a text longer than ``HEAD + TAIL`` characters the middle is not looked at.
+
     With ``diagnosis`` a cause that was found on this machine goes before those that were not.
     """
-    window = text[-MAX_TEXT:]
+    window = text if len(text) <= HEAD + TAIL else f"{text[:HEAD]}\n{text[-TAIL:]}"
     hits = []
     for place, rule in enumerate(rules()):
         match = rule.pattern.search(window)
