@@ -17,7 +17,16 @@ from cuready.doctor import catalogue
 from cuready.doctor.engine import Diagnosis
 from cuready.doctor.finding import Finding
 
-__all__ = ["HEAD", "TAIL", "Explanation", "Rule", "explain_entry", "explain_id", "explain_text", "rules"]
+__all__ = [
+    "HEAD",
+    "TAIL",
+    "Explanation",
+    "Rule",
+    "explain_entry",
+    "explain_id",
+    "explain_text",
+    "rules",
+]
 
 # The end of a long log holds the failure, or its beginning does: an import that fails, a warning.
 HEAD, TAIL = 1_000_000, 3_000_000
