@@ -34,7 +34,9 @@ def read(context: Context) -> Facts:
     if state is None:
         return {"managed": {"prefix": prefix, "finished": False}}
     packages, verified = _table(state, "packages"), _table(state, "verified")
-    locked = {kind: _table(packages, kind) for kind in ("pip", "conda") if kind in packages}
+    locked: dict[str, Any] = {
+        kind: _table(packages, kind) for kind in ("pip", "conda") if kind in packages
+    }
     managed = {
         "prefix": prefix,
         "finished": journal is None,

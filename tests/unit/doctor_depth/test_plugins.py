@@ -195,6 +195,15 @@ def test_damaged_outcomes_in_a_file_are_left_out(facts: Any) -> None:
     assert diagnose(snapshot).findings == ()
 
 
+def test_what_a_plugin_says_is_one_printable_line() -> None:
+    answer = {"id": "ACME01", "title": "a\ud800b", "cause": "x \x1b[31mred\x00 \n y",
+              "fix": [{"commands": ["echo \x1b]0;title\x07"]}]}  # fmt: skip
+    (check,) = plugins.checks_of(outcome(answer=[answer]))
+    (finding,) = check.function(Snapshot())
+    for text in (finding.title, finding.cause, *finding.fix[0].commands):
+        assert text.isprintable()
+
+
 class Clock:
     """Seconds that pass when told to."""
 
