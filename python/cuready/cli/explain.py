@@ -48,9 +48,10 @@ def explain(words: tuple[str, ...], here: bool, source: Path | None, output_form
         body = {"explanations": [item.to_dict() for item in answers], "addresses": ladders}
         _common.emit_json(_common.document(body))
     elif answers:
-        click.echo("\n\n".join(_render(item, asked=diagnosis is not None) for item in answers))
+        told = (_render(item, asked=diagnosis is not None) for item in answers)
+        click.echo(_common.printable("\n\n".join(told)))
         for url, ladder in ladders.items():
-            click.echo(f"\n{url}\n  {_verdict(ladder)}")
+            click.echo(_common.printable(f"\n{url}\n  {_verdict(ladder)}"))
     else:
         click.echo("No known cause matches this text.")
         _suggest(text)

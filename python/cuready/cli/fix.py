@@ -93,8 +93,8 @@ def _print_steps(steps: Sequence[Step]) -> None:
         marks += ["needs root"] if step.needs_root else []
         marks += [f"risk {step.risk.value}"] if step.risk.value != "low" else []
         marks += [f"yours to run: {step.manual}"] if step.manual else []
-        click.echo(f"{number}. [{', '.join(marks)}] {step.note}".rstrip())
-        click.echo(f"   $ {step.command}")
+        click.echo(_common.printable(f"{number}. [{', '.join(marks)}] {step.note}".rstrip()))
+        click.echo(_common.printable(f"   $ {step.command}"))
 
 
 def _apply(
