@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +22,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "python"), str(ROOT)]
+
+from tests.fuzz.targets._support import MEMORY, SCRATCH  # noqa: E402 - path first
 
 WORK = ROOT / "build/fuzz"
 CORPUS = ROOT / "tests/data/fuzz"
@@ -71,8 +75,11 @@ def run_slice(target: str, seconds: int, python: str, number: int) -> tuple[floa
     ]  # fmt: skip
     started = time.monotonic()
     log = WORK / f"{target}.{number}.log"
-    with log.open("wb") as stream:
-        code = subprocess.run(command, stdout=stream, stderr=stream, check=False).returncode
+    with log.open("wb") as stream, tempfile.TemporaryDirectory(dir=MEMORY) as scratch:
+        env = {**os.environ, SCRATCH: scratch}
+        code = subprocess.run(
+            command, env=env, stdout=stream, stderr=stream, check=False
+        ).returncode
     spent = time.monotonic() - started
     text = log.read_text(errors="replace")
     ready = re.search(r"^fuzz: ready after ([0-9.]+) s$", text, re.MULTILINE)

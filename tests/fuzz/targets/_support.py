@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -10,9 +11,22 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-__all__ = ["READ_LIMIT", "Target", "bounded_reading", "memory_file", "part", "scratch"]
+__all__ = [
+    "MEMORY",
+    "READ_LIMIT",
+    "SCRATCH",
+    "Target",
+    "bounded_reading",
+    "memory_file",
+    "part",
+    "scratch",
+]
 
 Target = Callable[[bytes], None]
+
+SCRATCH = "CUREADY_FUZZ_SCRATCH"
+"""The variable that names the folder of a run's scratch folders, which its starter removes."""
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 READ_LIMIT = 64 * 1024 * 1024
 """Bytes that a parser may read for one answer, whatever the file says of itself."""
@@ -55,11 +69,8 @@ def memory_file(data: bytes, size: int | None = None) -> Iterator[str]:
 @cache
 def scratch(name: str) -> Path:
     """A folder in memory, one a process and name; a target leaves in it what it found there."""
-    base = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    folder = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-", dir=base))
-    import atexit
-
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-", dir=os.environ.get(SCRATCH) or MEMORY))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # libFuzzer ends without it
     return folder
 
 
