@@ -14,8 +14,8 @@ import mkdocs_gen_files
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "python"))
 
+from cuready.cli import _pages  # noqa: E402
 from cuready.cli.main import COMMANDS  # noqa: E402
-from cuready.doctor import catalogue  # noqa: E402
 
 # Public modules of the API reference, in reading order.
 MODULES = ("cuready.runtime", "cuready.errors", "cuready.snapshot", "cuready.doctor.finding")
@@ -42,7 +42,7 @@ def title_of(page: Path) -> str:
 def findings() -> list[str]:
     """One page an id, and the table of all."""
     nav, rows = [], ["# Findings\n", "| id | severity | what |", "|---|---|---|"]
-    for check_id, entry in catalogue.entries().items():
+    for check_id, entry in _pages.entries().items():
         rows.append(f"| [{check_id}]({check_id}.md) | {entry.severity.value} | {entry.title} |")
         links = "\n".join(f"- <{link}>" for link in entry.links)
         write(
@@ -51,7 +51,8 @@ def findings() -> list[str]:
             f"Severity: {entry.severity.value}. "
             f"Print this page with `cuready explain {check_id}`.\n\n"
             f"## What you see\n\n{entry.symptom}\n\n## Cause\n\n{entry.cause}\n\n"
-            f"## How to check\n\n{entry.check}\n\n## Fix\n\n{entry.fix}\n\n## Reports\n\n{links}\n",
+            f"## How to check\n\n{entry.check}\n\n## Fix\n\n{entry.fix}\n"
+            + (f"\n## Reports\n\n{links}\n" if links else ""),
         )
         nav.append(f"        * [{check_id}](reference/findings/{check_id}.md)")
     write("reference/findings/index.md", "\n".join(rows) + "\n")

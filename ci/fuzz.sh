@@ -1,34 +1,29 @@
 #!/usr/bin/env bash
-# Coverage-guided fuzzing of every parser of foreign bytes. usage: ci/fuzz.sh [SECONDS [TARGET...]]
-# SECONDS are for all targets together (default 90). $PYTHON needs atheris (dependency group "ci").
+# Coverage-guided fuzzing of every parser of foreign bytes.
+#
+#   ci/fuzz.sh [SECONDS [TARGET...]]         SECONDS for all targets together (default 90)
+#   ci/fuzz.sh --each 3600 --jobs 16         an hour for each target, 16 processes at a time
+#   ci/fuzz.sh --each 3600 --slice 600 --jobs 128 --until 590
+#                                            the same hour as six processes of ten minutes side by
+#                                            side, which share what they find; stops in time
+#
+# $PYTHON needs cuready's dependencies and atheris (dependency group "ci"); no network is used, and
+# nothing has to be compiled. For a machine without an index, carry a folder there and name it in
+# PYTHONPATH:
+#
+#   uv pip install --target SITE --python-version 3.12 --python-platform x86_64-manylinux_2_28 \
+#     --only-binary :all: atheris certifi click filelock 'httpx[socks]' jsonschema \
+#     nvidia-ml-py packaging platformdirs psutil pyelftools pyyaml rich tomlkit installer \
+#     'py-rattler>=0.28,<0.29' zstandard
+#
 # Inputs found on the way stay in build/fuzz, from where a later run goes on; an input that breaks
-# a parser is kept there too, and named.
+# a parser is kept there too, and named. build/fuzz/ledger.json adds up what each target has had.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-seconds=${1:-90}
-shift $(($# < 1 ? $# : 1))
-targets=("$@")
-[ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(ls tests/data/fuzz)
 python=${PYTHON:-python3}
 [ -n "${PYTHON:-}" ] || [ ! -x .venv/bin/python ] || python=.venv/bin/python
 "$python" -c 'import atheris' 2>/dev/null || {
   echo "fuzz: $python has no atheris; pip install --group ci, with Python 3.11 to 3.13" >&2
   exit 2
 }
-each=$((seconds / ${#targets[@]}))
-for target in "${targets[@]}"; do
-  mkdir -p "build/fuzz/$target"
-  log="build/fuzz/$target.log"
-  if ! "$python" tests/fuzz/fuzz.py "$target" -max_total_time="$((each > 1 ? each : 1))" -timeout=10 \
-    -rss_limit_mb=1024 -max_len=65536 -print_final_stats=1 \
-    -artifact_prefix="build/fuzz/$target-broken-" \
-    "build/fuzz/$target" "tests/data/fuzz/$target" >"$log" 2>&1; then
-    tail -40 "$log"
-    echo "fuzz: $target broke (see build/fuzz)" >&2
-    exit 1
-  fi
-  printf 'fuzz: %-12s %9s inputs, %4s MB, coverage %s\n' "$target" \
-    "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" \
-    "$(sed -n 's/^stat::peak_rss_mb: *//p' "$log")" \
-    "$(grep -o 'cov: [0-9]*' "$log" | tail -1 | cut -d' ' -f2)"
-done
+exec "$python" tests/fuzz/campaign.py "$@"

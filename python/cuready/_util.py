@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     else:
         import tomli as tomllib
 
-__all__ = ["format_bytes", "one_line", "tomllib", "write_atomically"]
+__all__ = ["format_bytes", "one_line", "parse_json", "tomllib", "write_atomically"]
 
 
 def __getattr__(name: str) -> Any:
@@ -41,6 +41,16 @@ def one_line(text: object, limit: int = 300) -> str:
     folded = " ".join(str(text).split())
     printable = "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in folded)
     return printable if len(printable) <= limit else printable[: limit - 1] + "…"
+
+
+def parse_json(data: str | bytes) -> Any:
+    """The document in ``data``. Raises ValueError, also for one that is nested beyond measure."""
+    import json  # not for `--version`
+
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:

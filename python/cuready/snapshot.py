@@ -248,9 +248,12 @@ class RecordProblem:
     kind: str
     path: str  # relative to site-packages
     others: tuple[str, ...] = ()  # distributions that own the same path
-    matches: str | None = None  # the distribution whose hash or size the file on disk has
+    matches: str | None = None  # the distribution whose file lies on disk
     expected_size: int | None = None
     actual_size: int | None = None
+    proof: str = "content"
+    """What says that a shared path is two files: their content (hash or size), or the paths alone,
+    because RECORD gives neither; with ``dates`` the times of the files say whose is there."""
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,19 @@ python tests/fuzz/make_corpus.py
 
 from __future__ import annotations
 
+import ssl
 import struct
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import trustme
+
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "python"), str(ROOT)]
 
+from tests.fuzz.seeds import seeds  # noqa: E402 - path first
 from tests.unit.loader.test_fatbin import container, entry, library  # noqa: E402 - path first
 from tests.unit.loader.test_rules import dll  # noqa: E402 - path first
 
@@ -55,22 +59,32 @@ def ld_cache() -> bytes:
     return head + body + strings
 
 
-def main() -> None:
-    """Write every file."""
-    fat = library(container([entry(2, 86, size=96), entry(1, 90, 0x100011, size=96)]) + bytes(16))
-    texts = {
-        "record": {"simple": b"nvidia/x/lib/liba.so.1,sha256=abc,12\n\"a,b.so\",sha256=d,3\nx.py,,\n"},
+def corpus() -> dict[str, dict[str, bytes]]:
+    """Target → name → bytes, of the text targets and of those that a compiler is needed for."""
+    code = container([entry(2, 86, size=96), entry(1, 90, 0x100011, size=96)])
+    found = {
+        **seeds(),
         "ldcache": {"two": ld_cache()},
         "pe": {"dll": dll("KERNEL32.dll", "c10.dll"), "dll32": dll("a.dll", plus=False)},
         "plan": {"tensorrt": b"ftrt" + bytes(20) + bytes([10, 6, 0, 26]) + bytes(32)},
-        "metadata": {"wheel": b"Metadata-Version: 2.1\nName: a\nVersion: 1\nRequires-Dist: b>1\n\nx"},
         "search_path": {"mixed": b"$ORIGIN/../lib:${LIB}:/a//;;$PLATFORM"},
-        "fatbin": {"two": fat},
-    }  # fmt: skip
+        "record": {
+            "simple": b'nvidia/x/lib/liba.so.1,sha256=abc,12\n"a,b.so",sha256=d,3\nx.py,,\n'
+        },
+        "fatbin": {"two": library(code + bytes(16))},
+        "fatbin_section": {"two": code + bytes(16), "many": code * 3},
+    }
     with tempfile.TemporaryDirectory() as folder:
-        texts["elf"] = elf_files(Path(folder))
-    texts["dlopen"] = dict(texts["elf"])
-    for target, files in texts.items():
+        found["elf"] = elf_files(Path(folder))
+    found["dlopen"] = dict(found["elf"])
+    certificate = trustme.CA(key_type=trustme.KeyType.ECDSA).cert_pem.bytes().decode()
+    found["certificate"] = {"authority": ssl.PEM_cert_to_DER_cert(certificate)}
+    return found
+
+
+def main() -> None:
+    """Write every file; inputs that broke a parser once (``regression-…``) stay where they are."""
+    for target, files in corpus().items():
         for name, data in files.items():
             path = ROOT / "tests/data/fuzz" / target / name
             path.parent.mkdir(parents=True, exist_ok=True)

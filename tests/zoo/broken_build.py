@@ -58,6 +58,18 @@ def runtime_only_install() -> Snapshot:
     return edit(gpu_box(), toolkits=(toolkit("12.8", "CUDA_HOME", nvcc=None, nvcc_version=None),))
 
 
+@fault("BLD03")
+def nvcc_on_path_is_another() -> Snapshot:
+    """CUDA_HOME is 12.8, the first nvcc on PATH is 12.4."""
+    return edit(gpu_box(), toolkits=(toolkit("12.8", "CUDA_HOME"), toolkit("12.4", "PATH")))
+
+
+@near_miss("BLD03")
+def one_toolkit_named_twice() -> Snapshot:
+    """CUDA_HOME and PATH lead to the same release, by two folders."""
+    return edit(gpu_box(), toolkits=(toolkit("12.8", "CUDA_HOME"), toolkit("12.8", "PATH")))
+
+
 @near_miss("BLD03")
 def runtime_only_and_not_named() -> Snapshot:
     """A runtime at /usr/local that no variable names."""

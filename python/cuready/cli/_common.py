@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,8 +76,18 @@ def encodable(document: str) -> str:
     return document
 
 
+# Everything that moves a cursor, renames a window or turns the direction of writing; colours stay.
+_CONTROL = re.compile(
+    r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
+
+
 def printable(text: str) -> str:
-    """What stdout's encoding cannot hold, as in a foreign file name, becomes a question mark."""
+    """``text`` as a terminal may have it: names and snapshots come from strangers.
+
+    Control characters become U+FFFD; what stdout's encoding cannot hold, a question mark.
+    """
+    text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)
 

@@ -31,7 +31,7 @@ def diff(before: Path, after: Path, exit_code: bool, output_format: str) -> int:
     if output_format == "json":
         _common.emit_json(_common.document(difference.to_dict()))
     else:
-        click.echo(_text(difference))
+        click.echo(_common.printable(_text(difference)))
     differs = bool(difference.changes or difference.appeared or difference.gone)
     return _common.EXIT_FAILED if exit_code and differs else _common.EXIT_OK
 

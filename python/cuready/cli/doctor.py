@@ -100,13 +100,17 @@ def doctor(
         )
     if network and root:
         raise click.UsageError("--network tries this machine's sources, --root is another's")
+    from cuready.probe.runner import ANSWER_LIMIT_S, Budget
+
+    budget = Budget.of(ANSWER_LIMIT_S)
     where = {"python": python, "prefix": prefix, "root": root, "deep": deep}
     snapshot = _snapshot(from_file, plugins=not no_plugins, **where)
     if network:
         snapshot = _with_sources(snapshot)
     checks = [*all_checks(), *managed.checks_for(snapshot)]
     if not no_plugins:
-        snapshot = _with_plugins(snapshot)
+        # Whoever asks for the network waits for the network, whose time is not the plugins'.
+        snapshot = _with_plugins(snapshot, None if network else budget.left())
         checks += plugins.checks_of(snapshot)
     diagnosis = diagnose(snapshot, only=only, skip=skip, checks=checks)
     _print(diagnosis, snapshot, output_format, verbose=verbose)
@@ -146,12 +150,12 @@ def _with_sources(snapshot: Snapshot) -> Snapshot:
     return dataclasses.replace(snapshot, plugin_facts={**snapshot.plugin_facts, REPORTS: reports})
 
 
-def _with_plugins(snapshot: Snapshot) -> Snapshot:
+def _with_plugins(snapshot: Snapshot, limit_s: float | None) -> Snapshot:
     """Let the plugins that bring checks look at the snapshot; also at one from a file."""
     from cuready.probe import plugins as runner
 
     with progress("running plugins …"):
-        answers = runner.run_checks(snapshot)
+        answers = runner.run_checks(snapshot, runner.TIME_LIMIT_S if limit_s is None else limit_s)
     if not answers:
         return snapshot
     known = [x for x in plugins.outcomes(snapshot) if x["group"] != runner.CHECKS]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from cuready.doctor.explain import Explanation
 
 # What pip prints for every way in which an index can fail to list a project.
+_LONGEST_ID = 12
+_LONGEST_PATH = 250
+_MOST_BYTES = 64 << 20
 _FROM_VERSIONS = re.compile(r"from versions: none|Retrying \(Retry\(")
 
 
@@ -30,13 +33,14 @@ def explain(words: tuple[str, ...], here: bool, source: Path | None, output_form
 
     What no rule matches is said to be unknown: this command never guesses. Exit code 1 then.
     """
-    from cuready.doctor import catalogue
-    from cuready.doctor.explain import explain_id, explain_text
+    from cuready.cli import _pages
+    from cuready.doctor.explain import explain_entry, explain_text
 
     text = _text(words)
     diagnosis = _diagnosis(here, source)
-    if text.upper() in catalogue.IDS:
-        answers: tuple[Explanation, ...] = (explain_id(text.upper(), diagnosis),)
+    known = _pages.entry(text) if len(text) < _LONGEST_ID else None
+    if known is not None:
+        answers: tuple[Explanation, ...] = (explain_entry(known, diagnosis),)
     else:
         answers = explain_text(text, diagnosis)
     ladders = _ask_addresses(text, answers) if here else {}
@@ -44,9 +48,10 @@ def explain(words: tuple[str, ...], here: bool, source: Path | None, output_form
         body = {"explanations": [item.to_dict() for item in answers], "addresses": ladders}
         _common.emit_json(_common.document(body))
     elif answers:
-        click.echo("\n\n".join(_render(item, asked=diagnosis is not None) for item in answers))
+        told = (_render(item, asked=diagnosis is not None) for item in answers)
+        click.echo(_common.printable("\n\n".join(told)))
         for url, ladder in ladders.items():
-            click.echo(f"\n{url}\n  {_verdict(ladder)}")
+            click.echo(_common.printable(f"\n{url}\n  {_verdict(ladder)}"))
     else:
         click.echo("No known cause matches this text.")
         _suggest(text)
@@ -57,13 +62,26 @@ def _text(words: tuple[str, ...]) -> str:
     if not words or words == ("-",):
         if not words and sys.stdin.isatty():
             raise click.UsageError("paste an error, name a finding's id, or use `-` to read stdin")
-        raw = sys.stdin.buffer.read()
-        text = raw.decode("utf-8", errors="replace")
+        text = _standard_input()
     else:
         text = " ".join(words)
     if not text.strip():
         raise InputError("nothing to explain: the text is empty")
     return text.strip()
+
+
+def _standard_input() -> str:
+    """A pasted log. What is not looked at is said on stderr, so that nobody takes it for clean."""
+    from cuready.doctor.explain import HEAD, TAIL
+
+    raw = sys.stdin.buffer.read(_MOST_BYTES + 1)
+    if len(raw) > _MOST_BYTES:
+        _common.warn(f"only the first {_MOST_BYTES >> 20} MiB of the input were read")
+        raw = raw[:_MOST_BYTES]
+    text = raw.decode("utf-8", errors="replace")
+    if len(text) > HEAD + TAIL:
+        _common.warn(f"looked at the first {HEAD:,} and the last {TAIL:,} characters of it")
+    return text
 
 
 def _diagnosis(here: bool, source: Path | None) -> Diagnosis | None:
@@ -136,7 +154,9 @@ def _suggest(text: str) -> None:
     from cuready.doctor import catalogue
 
     close = catalogue.suggest(text) if len(text) < 12 else None
-    hint = (
-        f"did you mean {close}?" if close else "run `cuready doctor` to look at the machine itself"
-    )
+    hint = "run `cuready doctor` to look at the machine itself"
+    if close:
+        hint = f"did you mean {close}?"
+    elif len(text) < _LONGEST_PATH and Path(text).is_file():
+        hint = f"that is a file; to have it read: cuready explain - < {text}"
     click.echo(f"  {hint}")

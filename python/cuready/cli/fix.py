@@ -93,8 +93,8 @@ def _print_steps(steps: Sequence[Step]) -> None:
         marks += ["needs root"] if step.needs_root else []
         marks += [f"risk {step.risk.value}"] if step.risk.value != "low" else []
         marks += [f"yours to run: {step.manual}"] if step.manual else []
-        click.echo(f"{number}. [{', '.join(marks)}] {step.note}".rstrip())
-        click.echo(f"   $ {step.command}")
+        click.echo(_common.printable(f"{number}. [{', '.join(marks)}] {step.note}".rstrip()))
+        click.echo(_common.printable(f"   $ {step.command}"))
 
 
 def _apply(
@@ -178,6 +178,9 @@ def _undo(yes: bool, output_format: str) -> int:
     else:
         for outcome in outcomes:
             click.echo(f"{outcome.status:>11}  {outcome.step.command}")
-        told = "as it was before the repair" if back else "not yet as it was before the repair"
-        click.echo(f"The environment is {told} of {record.taken_at}.")
+        told = "again" if back else "not all"
+        click.echo(
+            f"The environment has {told} the packages that it had before the repair of "
+            f"{record.taken_at}."
+        )
     return _common.EXIT_OK if back else _common.EXIT_FAILED

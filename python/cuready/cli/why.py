@@ -7,7 +7,14 @@ from collections.abc import Iterator
 
 import click
 
-from cuready.cli._common import EXIT_FAILED, EXIT_OK, document, emit_json, format_option
+from cuready.cli._common import (
+    EXIT_FAILED,
+    EXIT_OK,
+    document,
+    emit_json,
+    format_option,
+    printable,
+)
 from cuready.probe.why import Explanation, Node, Step, explain
 
 __all__ = ["why"]
@@ -42,7 +49,7 @@ def why(
         emit_json(document(_as_json(answer)))
     else:
         for line in _render(answer, verbose):
-            click.echo(line)
+            click.echo(printable(line))
     ctx.exit(EXIT_FAILED if answer.error else EXIT_OK)
 
 

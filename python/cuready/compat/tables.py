@@ -10,7 +10,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from cuready.errors import CompatError
 
@@ -42,5 +42,5 @@ def parse_version(text: str, what: str) -> Version:
     """``text`` as a version. Raises :class:`CompatError` that names ``what`` was given."""
     try:
         return Version(text.strip().lstrip("vVrR"))
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, and what int() says to thousands of digits
         raise CompatError(f"{what} {text!r} is not a version", hint="give it like 12.4") from None

@@ -24,6 +24,7 @@ __all__ = [
     "entry",
     "finding",
     "group_of",
+    "managed_entries",
     "order",
     "suggest",
 ]
@@ -43,10 +44,11 @@ GROUPS: dict[str, tuple[str, int]] = {
     "MAC": ("macOS", 1),
     "NET": ("Package sources", 2),
     "PLG": ("Plugins", 2),
+    "VND": ("Crashes of the driver's libraries", 1),
 }
 
 # Groups that have a line in the report only where they have something to say.
-QUIET_GROUPS = frozenset({"WIN", "MAC", "NET", "PLG"})
+QUIET_GROUPS = frozenset({"WIN", "MAC", "NET", "PLG", "VND"})
 
 IDS: tuple[str, ...] = tuple(
     f"{group}{number:02d}" for group, (_, count) in GROUPS.items() for number in range(1, count + 1)
@@ -85,9 +87,19 @@ def group_of(check_id: str) -> str:
 @cache
 def entries() -> dict[str, Entry]:
     """The whole catalogue by id, in order."""
-    text = resources.files("cuready.doctor").joinpath("data/catalogue.toml").read_text("utf-8")
-    document = tomllib.loads(text)
+    document = _document("catalogue.toml")
     return {check_id: _entry(check_id, document[check_id]) for check_id in IDS}
+
+
+@cache
+def managed_entries() -> dict[str, Entry]:
+    """The ids of environments that `cuready env` made; they are checked only where there is one."""
+    return {check_id: _entry(check_id, row) for check_id, row in _document("managed.toml").items()}
+
+
+def _document(name: str) -> dict[str, Any]:
+    text = resources.files("cuready.doctor").joinpath("data").joinpath(name).read_text("utf-8")
+    return tomllib.loads(text)
 
 
 def entry(check_id: str) -> Entry:

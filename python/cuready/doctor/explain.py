@@ -17,10 +17,19 @@ from cuready.doctor import catalogue
 from cuready.doctor.engine import Diagnosis
 from cuready.doctor.finding import Finding
 
-__all__ = ["Explanation", "Rule", "explain_id", "explain_text", "rules"]
+__all__ = [
+    "HEAD",
+    "TAIL",
+    "Explanation",
+    "Rule",
+    "explain_entry",
+    "explain_id",
+    "explain_text",
+    "rules",
+]
 
-# The end of a long log holds the failure; a pasted file of gigabytes is no message.
-MAX_TEXT = 4_000_000
+# The end of a long log holds the failure, or its beginning does: an import that fails, a warning.
+HEAD, TAIL = 1_000_000, 3_000_000
 
 DEFAULT_PRIORITY = 50
 
@@ -102,7 +111,11 @@ def _rule(table: Mapping[str, Any]) -> Rule:
 
 def explain_id(check_id: str, diagnosis: Diagnosis | None = None) -> Explanation:
     """The catalogue's entry of ``check_id``. Raises KeyError for an unknown id."""
-    known = catalogue.entry(check_id)
+    return explain_entry(catalogue.entry(check_id), diagnosis)
+
+
+def explain_entry(known: catalogue.Entry, diagnosis: Diagnosis | None = None) -> Explanation:
+    """One id's entry as an explanation."""
     return Explanation(
         id=known.id,
         title=known.title,
@@ -110,16 +123,18 @@ def explain_id(check_id: str, diagnosis: Diagnosis | None = None) -> Explanation
         check=known.check,
         fix=(known.fix,),
         links=known.links,
-        here=_here((check_id,), diagnosis),
+        here=_here((known.id,), diagnosis),
     )
 
 
 def explain_text(text: str, diagnosis: Diagnosis | None = None) -> tuple[Explanation, ...]:
     """The causes that ``text`` names, the most telling first; empty when no rule matches.
 
+    Of a text longer than ``HEAD + TAIL`` characters the middle is not looked at.
+
     With ``diagnosis`` a cause that was found on this machine goes before those that were not.
     """
-    window = text[-MAX_TEXT:]
+    window = text if len(text) <= HEAD + TAIL else f"{text[:HEAD]}\n{text[-TAIL:]}"
     hits = []
     for place, rule in enumerate(rules()):
         match = rule.pattern.search(window)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from cuready.compat import gpus as gpu_tables
 from cuready.compat.capability import ComputeCapability, parse_capability
@@ -50,7 +50,7 @@ def version(text: str | None) -> Version | None:
     """``text`` as a version; None when it is none."""
     try:
         return Version(text) if text else None
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, and what int() says to thousands of digits
         return None
 
 

@@ -11,10 +11,13 @@ import shlex
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
+from cuready._util import tomllib
 from cuready.doctor.facts import capabilities, driver_version, platform_tag, python_tag
 from cuready.doctor.finding import Fix, Risk
 from cuready.snapshot import Platform, Snapshot
@@ -274,20 +277,47 @@ def system_install(platform: Platform, packages: Mapping[str, Sequence[str]]) ->
     return system_command(platform, *_INSTALL[manager], *names)
 
 
-def driver_packages(branch: int, *, flavour: str = "open") -> Mapping[str, Sequence[str]]:
-    """The NVIDIA driver of ``branch`` for each package manager.
+@dataclass(frozen=True)
+class SystemPackages:
+    """What a distribution calls something. ``needs``: the repository that has it, if not its own.
 
-    Names: Ubuntu's nvidia-driver-NNN[-open]; RPM Fusion's akmod-nvidia[-NNNxx]; openSUSE's G06
-    packages; Arch's nvidia-open and nvidia-580xx-dkms (AUR).
+    ``from_aur``: pacman cannot install it; it is built from the Arch User Repository.
     """
-    is_open = flavour == "open"
-    legacy = branch < 590
-    return {
-        "apt": [f"nvidia-driver-{branch}{'-open' if is_open else ''}"],
-        "dnf": [f"akmod-nvidia-{branch}xx" if legacy and not is_open else "akmod-nvidia"],
-        "zypper": ["nvidia-open-driver-G06-signed-kmp-default" if is_open else "nvidia-video-G06"],
-        "pacman": ["nvidia-open-dkms" if is_open else f"nvidia-{branch}xx-dkms"],
-    }
+
+    names: tuple[str, ...]
+    needs: str = ""
+    from_aur: bool = False
+
+
+@cache
+def _system_packages() -> Mapping[str, Mapping[str, Any]]:
+    text = (
+        resources.files("cuready.doctor").joinpath("data/system_packages.toml").read_text("utf-8")
+    )
+    return tomllib.loads(text)
+
+
+def system_packages(purpose: str, platform: Platform, **values: object) -> SystemPackages:
+    """The packages of ``purpose`` (a table of ``system_packages.toml``) in this distribution.
+
+    ``values`` fill the braces of a name; where there is no row for a package manager, apt's is
+    taken, as for a distribution that is not known.
+    """
+    rows = _system_packages()[purpose]
+    row = rows.get(system_manager(platform), rows["apt"])
+    names = tuple(name.format(**values) for name in row["packages"])
+    needs = str(row.get("needs", "")).format(**values)
+    return SystemPackages(names, needs, row.get("from") == "aur")
+
+
+def install_packages(platform: Platform, packages: SystemPackages) -> tuple[str, ...]:
+    """The commands that install ``packages``."""
+    if packages.from_aur:
+        clones = (f"git clone https://aur.archlinux.org/{name}.git" for name in packages.names)
+        builds = (f"sh -c 'cd {name} && makepkg -si'" for name in packages.names)
+        return tuple(word for pair in zip(clones, builds, strict=True) for word in pair)
+    manager = system_manager(platform)
+    return (system_command(platform, *_INSTALL[manager], *packages.names),)
 
 
 def install_driver(
@@ -295,12 +325,11 @@ def install_driver(
 ) -> Fix:
     """Install a driver branch with the distribution's package manager, then reboot."""
     platform = snapshot.platform
+    packages = system_packages(f"driver-{flavour}", platform, branch=branch)
+    where = f"from {packages.needs}" if packages.needs else ""
     return Fix(
-        (
-            system_install(platform, driver_packages(branch, flavour=flavour)),
-            system_command(platform, "reboot"),
-        ),
-        note=note,
+        (*install_packages(platform, packages), system_command(platform, "reboot")),
+        note="; ".join(filter(None, (note, where))),
         needs_root=True,
         risk=Risk.HIGH,
     )

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cuready._util import one_line
 from cuready.doctor import catalogue
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Risk, Severity
 from cuready.doctor.installers import for_package
@@ -21,6 +22,7 @@ __all__ = ["OUTCOMES", "checks_of", "outcomes", "unusable"]
 OUTCOMES = "cuready.plugins"
 """Key of ``Snapshot.plugin_facts``: how each plugin ended (see docs/reference/plugins.md)."""
 
+_LONGEST = 4000
 _ID = re.compile(r"^[A-Z][A-Z_]{1,11}[0-9]{2,3}$")
 
 
@@ -81,26 +83,31 @@ def _finding(answer: Any, item: Mapping[str, Any]) -> Finding | str:
         return Finding(
             id=name,
             severity=Severity(answer.get("severity", "warning")),
-            title=str(answer["title"]),
-            cause=str(answer["cause"]),
+            title=_text(answer["title"]),
+            cause=_text(answer["cause"]),
             confidence=Confidence(answer.get("confidence", "proven")),
             evidence=tuple(
-                Evidence(str(x["source"]), str(x["detail"])) for x in answer.get("evidence", ())
+                Evidence(_text(x["source"]), _text(x["detail"])) for x in answer.get("evidence", ())
             )
             or (Evidence(f"plugin {item['name']}", str(item.get("value", ""))),),
             explains=tuple(map(str, answer.get("explains", ()))),
             fix=tuple(_fix(x) for x in answer.get("fix", ())),
             links=tuple(map(str, answer.get("links", ()))),
-            subject=str(answer.get("subject", "")),
+            subject=_text(answer.get("subject", "")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return f"{name}: {type(error).__name__}: {error}"
 
 
+def _text(value: Any) -> str:
+    """One printable line: what a plugin says reaches terminals and reports."""
+    return one_line(value, _LONGEST)
+
+
 def _fix(table: Mapping[str, Any]) -> Fix:
     return Fix(
-        commands=tuple(map(str, table["commands"])),
-        note=str(table.get("note", "")),
+        commands=tuple(map(_text, table["commands"])),
+        note=_text(table.get("note", "")),
         needs_root=bool(table.get("needs_root", False)),
         risk=Risk(table.get("risk", "low")),
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cuready._util import parse_json
 from cuready.env.pip import records
 from cuready.env.pip.lock import loads
 from cuready.env.prefix import State
@@ -70,7 +70,7 @@ def _conda(prefix: Path) -> Iterator[Damage]:
     """Packages whose files differ from what ``conda-meta`` says (``paths_data``)."""
     for path in sorted((prefix / "conda-meta").glob("*.json")):
         try:
-            raw = json.loads(path.read_bytes())
+            raw = parse_json(path.read_bytes())
             name = str(raw["name"])
             entries = raw.get("paths_data", {}).get("paths", ())
             bad = [str(entry["_path"]) for entry in entries if not _whole(prefix, entry)]

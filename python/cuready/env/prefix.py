@@ -24,7 +24,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from cuready import __version__
-from cuready._util import one_line, write_atomically
+from cuready._util import one_line, parse_json, write_atomically
 from cuready.errors import EnvError, InputError
 
 __all__ = [
@@ -229,7 +229,7 @@ def clear_journal(prefix: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        document = json.loads(path.read_bytes())
+        document = parse_json(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cuready._util import write_atomically
+from cuready._util import parse_json, write_atomically
 from cuready.env import prefix as prefix_files
 from cuready.errors import EnvError, InputError
 
@@ -87,7 +87,7 @@ def _remembered() -> list[Entry]:
     found = []
     for path in sorted(_folder().glob("*.json")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            document = json.loads(path.read_bytes())
+            document = parse_json(path.read_bytes())
             found.append(_entry(str(document["name"]), Path(str(document["prefix"]))))
     return found
 

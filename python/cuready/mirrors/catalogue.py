@@ -14,10 +14,10 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
-from urllib.parse import urlsplit
 
 from cuready._util import one_line, tomllib
 from cuready.errors import ConfigError, InputError
+from cuready.mirrors.urls import split_url
 
 __all__ = [
     "MAX_AGE",
@@ -155,7 +155,7 @@ class Pasted:
 
     def matches(self, url: str, mirror_hosts: frozenset[str]) -> bool:
         """Whether ``url`` is such an address; a rule without host holds for every mirror's."""
-        parts = urlsplit(url)
+        parts = split_url(url)
         host = (parts.hostname or "").lower()
         if self.host not in ("", "*") and host != self.host:
             return False
@@ -357,7 +357,7 @@ def _hosts(entry: Mapping[str, Any], uses: Mapping[str, Any]) -> tuple[str, ...]
 
 
 def _netloc(url: str) -> str:
-    parts = urlsplit(url)
+    parts = split_url(url)
     host = (parts.hostname or "").lower()
     try:
         port = parts.port
@@ -367,7 +367,7 @@ def _netloc(url: str) -> str:
 
 
 def _url(value: Any) -> str:
-    if not isinstance(value, str) or urlsplit(value).scheme not in ("http", "https"):
+    if not isinstance(value, str) or split_url(value).scheme not in ("http", "https"):
         raise ValueError(f"{value!r} is not an http(s) URL")
     return value.rstrip("/")
 

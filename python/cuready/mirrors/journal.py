@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import platformdirs
 
-from cuready._util import one_line
+from cuready._util import one_line, parse_json
 from cuready.errors import ConfigError, IncompleteError
 from cuready.mirrors import atomic
 
@@ -173,7 +173,7 @@ class Journal:
     def _load(folder: Path) -> Operation | None:
         path = folder / "operation.json"
         try:
-            document: Any = json.loads(path.read_text(encoding="utf-8"))
+            document: Any = parse_json(path.read_text(encoding="utf-8"))
             edits = tuple(Edit(**edit) for edit in document["edits"])
             return Operation(
                 id=folder.name,

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-__all__ = ["cloud_channel", "is_url", "pkgs_part", "redact", "redact_text", "same"]
+__all__ = ["cloud_channel", "is_url", "pkgs_part", "redact", "redact_text", "same", "split_url"]
 
 _CREDENTIALS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s@'\"]+@")
 _TOKEN = re.compile(r"/t/[^/\s'\"]+")
 _CLOUD = re.compile(r"^(?P<base>.*/cloud)/(?P<name>[^/]+(?:/label/[^/]+)?)/?$")
 _PKGS = re.compile(r"^(?P<base>.*)/pkgs/(?P<part>[^/]+)/?$")
 _AT_ROOT = frozenset({"conda.anaconda.org", "repo.prefix.dev", "prefix.dev"})
+
+
+def split_url(url: str) -> SplitResult:
+    """``urlsplit``; an address that is none (``https://[x/``) has neither host nor path."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
 
 
 def is_url(text: str) -> bool:
@@ -25,7 +33,9 @@ def same(one: str, other: str) -> bool:
 
 
 def _canonical(url: str) -> str:
-    parts = urlsplit(url.strip())
+    parts = split_url(url.strip())
+    if not parts.scheme and not parts.path:
+        return url.strip()
     return urlunsplit(
         (parts.scheme.lower(), parts.netloc.lower(), parts.path.rstrip("/"), parts.query, "")
     )
@@ -33,7 +43,7 @@ def _canonical(url: str) -> str:
 
 def cloud_channel(url: str) -> str | None:
     """The community channel that ``url`` names: below ``/cloud``, or on Anaconda.org itself."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     if (parts.hostname or "").lower() in _AT_ROOT:
         name = parts.path.strip("/")
         return name if name and not name.startswith("pkgs/") else None
@@ -43,7 +53,7 @@ def cloud_channel(url: str) -> str | None:
 
 def pkgs_part(url: str) -> str | None:
     """``main``, ``r``, ``msys2``, ``free`` … for an address of a part of ``defaults``."""
-    match = _PKGS.match(urlsplit(url).path)
+    match = _PKGS.match(split_url(url).path)
     return match.group("part") if match else None
 
 

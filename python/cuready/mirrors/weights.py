@@ -266,7 +266,7 @@ def _head(client: HttpClient, job: WeightsJob, sources: Sequence[Source]) -> dic
                     return {
                         "commit": commit,
                         "etag": etag,
-                        "size": int(length) if length.isdigit() else None,
+                        "size": int(length) if re.fullmatch(r"[0-9]{1,19}", length) else None,
                     }
                 cause = _status_cause(reply.status)
                 said = f"HTTP {reply.status}, and no X-Repo-Commit header"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cuready._util import one_line
+from cuready._util import one_line, parse_json
 
 if TYPE_CHECKING:
     import subprocess
@@ -109,10 +109,10 @@ def _answer(code: int, out: bytes, err: bytes) -> Answer:
         except ValueError:
             name = f"signal {-code}"
         return Answer("crashed", f"ended by {name}" + (f": {said}" if said else ""))
+    if len(out) > _OUTPUT_LIMIT:
+        return Answer("failed", f"its answer is longer than {_OUTPUT_LIMIT >> 20} MiB")
     try:
-        if len(out) > _OUTPUT_LIMIT:
-            raise ValueError("too long")
-        return Answer("ok", document=json.loads(out))
+        return Answer("ok", document=parse_json(out))
     except ValueError:
         return Answer("crashed", f"ended with {code} and no answer" + (f": {said}" if said else ""))
 

@@ -6,10 +6,10 @@ the few fields wanted are searched as text, and only suspects are parsed.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
+from cuready._util import parse_json
 from cuready.probe.context import Context, Facts, Incomplete, Skip
 from cuready.snapshot import CondaPackage
 
@@ -66,7 +66,7 @@ def _package(context: Context, prefix: str, path: str, file_name: str) -> CondaP
     missing: list[str] = []
     altered: list[str] = []
     if context.deep or _CHECKED.match(parts[1]):
-        missing, altered = _differences(context, prefix, json.loads(data))
+        missing, altered = _differences(context, prefix, parse_json(data))
     return CondaPackage(
         name=parts[1],
         version=parts[2],

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
+from cuready._util import parse_json
 from cuready.probe.context import Context, Facts, Incomplete
 
 __all__ = ["container", "read", "scheduler"]
@@ -106,7 +106,7 @@ def _runtimes(context: Context) -> tuple[tuple[str, ...], str]:
     for path in (*_DAEMON_JSON, f"{context.home}/.config/docker/daemon.json"):
         try:
             text = context.read_text(path)
-            document = json.loads(text) if text and text.strip() else {}
+            document = parse_json(text) if text and text.strip() else {}
         except (OSError, ValueError) as error:
             if context.exists(path):  # else nobody knows: its folder is closed to us
                 problem = f"{path}: {error}"

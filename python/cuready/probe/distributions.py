@@ -7,12 +7,12 @@ Formats: https://packaging.python.org/en/latest/specifications/recording-install
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterator
 
+from cuready._util import parse_json
 from cuready.probe.context import Context, Facts, Incomplete, Skip
 from cuready.snapshot import Distribution
 
@@ -148,7 +148,7 @@ def _metadata(context: Context, path: str, everything: bool) -> dict[str, list[s
 def _direct_url(context: Context, path: str) -> str | None:
     """The URL of PEP 610, with ``editable+`` before it for an editable install."""
     try:
-        document = json.loads(context.read_text(f"{path}/direct_url.json") or "")
+        document = parse_json(context.read_text(f"{path}/direct_url.json") or "")
         editable = "editable+" if document.get("dir_info", {}).get("editable") else ""
         return editable + str(document["url"])
     except (ValueError, KeyError, AttributeError, TypeError):

@@ -11,7 +11,8 @@ from cuready.probe import ldcache, pci
 from cuready.probe.context import Context, Facts, Incomplete, Skip
 from cuready.snapshot import DriverLibrary
 
-__all__ = ["read_fabric_manager", "read_libraries", "read_messages", "read_packages"]
+__all__ = ["RpmError", "read_fabric_manager", "read_libraries", "read_messages", "read_packages",
+           "rpm_header"]  # fmt: skip
 
 _SONAMES = ("libcuda.so.1", "libnvidia-ml.so.1", "libnvidia-ptxjitcompiler.so.1")
 NOT_FOUND = "not on the search path"
@@ -77,8 +78,16 @@ def read_packages(context: Context) -> Facts:
     """The driver's packages, from the databases of dpkg, rpm or pacman; none of them is run."""
     if context.system != "Linux" or not pci.has_nvidia(context):
         raise Skip("no NVIDIA device")
-    names = sorted({*_dpkg(context), *_rpm(context), *_pacman(context)})
-    return {"driver.driver_packages": tuple(f"{name} {version}" for name, version in names)}
+    found = {*_dpkg(context), *_pacman(context)}
+    problem = ""
+    try:
+        found |= set(_rpm(context))
+    except RpmError as error:
+        problem = str(error)
+    names = tuple(f"{name} {version}" for name, version in sorted(found))
+    if problem:
+        raise Incomplete(problem, {"driver.driver_packages": names})
+    return {"driver.driver_packages": names}
 
 
 def _dpkg(context: Context) -> Iterator[tuple[str, str]]:
@@ -99,42 +108,55 @@ def _pacman(context: Context) -> Iterator[tuple[str, str]]:
             yield name, f"{version}-{rest}"
 
 
+class RpmError(ValueError):
+    """rpm's database, or a header in it, is not laid out as rpm lays it out."""
+
+
 def _rpm(context: Context) -> Iterator[tuple[str, str]]:
     """rpm's SQLite database (since 4.16): a Name index, and headers as blobs."""
     for path in ("/usr/lib/sysimage/rpm/rpmdb.sqlite", "/var/lib/rpm/rpmdb.sqlite"):
-        if not context.is_file(path):
-            continue
-        import sqlite3
-
-        # immutable: no lock is taken and no journal is made on a disk that is not ours to write.
-        database = sqlite3.connect(f"file:{context.path(path)}?mode=ro&immutable=1", uri=True)
-        try:
-            query = (
-                "SELECT DISTINCT p.blob FROM Packages p JOIN Name n ON n.hnum = p.hnum "
-                "WHERE n.key LIKE '%nvidia%' OR n.key LIKE 'cuda-%'"
-            )
-            for (blob,) in database.execute(query):
-                name, version = _rpm_header(blob)
-                if _PACKAGE.match(name):
-                    yield name, version
-        finally:
-            database.close()
-        return
+        if context.is_file(path):
+            yield from _rpm_database(context, path)
+            return
 
 
-def _rpm_header(blob: bytes) -> tuple[str, str]:
+def _rpm_database(context: Context, path: str) -> Iterator[tuple[str, str]]:
+    import sqlite3
+
+    # immutable: no lock is taken and no journal is made on a disk that is not ours to write.
+    database = sqlite3.connect(f"file:{context.path(path)}?mode=ro&immutable=1", uri=True)
+    query = (
+        "SELECT DISTINCT p.blob FROM Packages p JOIN Name n ON n.hnum = p.hnum "
+        "WHERE n.key LIKE '%nvidia%' OR n.key LIKE 'cuda-%'"
+    )
+    try:
+        for (blob,) in database.execute(query):
+            name, version = rpm_header(blob)
+            if _PACKAGE.match(name):
+                yield name, version
+    except (sqlite3.Error, ValueError) as error:  # ValueError: its text is not UTF-8
+        raise RpmError(f"{path}: {error}") from None
+    finally:
+        database.close()
+
+
+def rpm_header(blob: bytes) -> tuple[str, str]:
     """Name and ``version-release`` of a header: tags 1000 to 1002 in the index before the data.
 
+    Raises :class:`RpmError`.
     Layout: https://rpm-software-management.github.io/rpm/manual/format_header.html
     """
-    entries, _ = struct.unpack_from(">II", blob)
-    data = 8 + 16 * entries
     texts = {}
-    for index in range(entries):
-        tag, _, offset, _ = struct.unpack_from(">IIII", blob, 8 + 16 * index)
-        if tag in (1000, 1001, 1002):
-            start = data + offset
-            texts[tag] = blob[start : blob.index(b"\0", start)].decode("utf-8", "replace")
+    try:
+        entries, _ = struct.unpack_from(">II", blob)
+        data = 8 + 16 * entries
+        for index in range(entries):
+            tag, _, offset, _ = struct.unpack_from(">IIII", blob, 8 + 16 * index)
+            if tag in (1000, 1001, 1002):
+                start = data + offset
+                texts[tag] = blob[start : blob.index(b"\0", start)].decode("utf-8", "replace")
+    except (struct.error, ValueError, TypeError, AttributeError):  # cut short, or no blob at all
+        raise RpmError("a header that leaves its own data") from None
     return texts.get(1000, ""), f"{texts.get(1001, '?')}-{texts.get(1002, '?')}"
 
 

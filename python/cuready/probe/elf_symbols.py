@@ -159,7 +159,7 @@ class References(_Table):
         says nothing, the relocations are asked. :attr:`relocated` decides in the end.
         """
         bound = self._first_hashed()
-        if bound * self.entry > self.file.size:
+        if bound > _MAX_SYMBOLS or bound * self.entry > self.file.size:
             raise ElfError("a hash table that begins beyond the symbol table")
         wanted = set(range(1, bound)) if bound > 1 else set(self.relocated)
         wanted.discard(0)

@@ -139,7 +139,8 @@ def _secure_boot(context: Context) -> bool | None:
 def _size(context: Context) -> tuple[int | None, int | None]:
     """Logical CPUs and bytes of memory."""
     if context.rooted:
-        info = re.search(r"^MemTotal:\s+(\d+) kB", context.read_text("/proc/meminfo") or "", re.M)
+        text = context.read_text("/proc/meminfo") or ""
+        info = re.search(r"^MemTotal:\s+(\d{1,15}) kB", text, re.M)
         cpus = (context.read_text("/proc/cpuinfo") or "").count("processor\t:")
         return cpus or None, int(info[1]) * 1024 if info else None
     import psutil
@@ -157,7 +158,7 @@ def _shm_bytes(context: Context) -> int | None:
     for line in (context.read_text("/proc/mounts") or "").splitlines():
         words = line.split()
         if len(words) > 3 and words[1] == "/dev/shm":  # noqa: S108
-            option = re.search(r"(?:^|,)size=(\d+)([kmg]?)", words[3])
+            option = re.search(r"(?:^|,)size=(\d{1,15})([kmg]?)", words[3])
             return (
                 int(option[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[option[2]] if option else None
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plistlib
 
-from cuready.probe.context import Context, Facts, Skip
+from cuready.probe.context import Context, Facts, Incomplete, Skip
 
 __all__ = ["read"]
 
@@ -22,7 +22,7 @@ def read(context: Context) -> Facts:
         document = plistlib.loads(data)
         name, version = str(document["ProductName"]), str(document["ProductVersion"])
     except Exception as error:  # expat, binary plists and dates each have errors of their own
-        raise ValueError(f"{_VERSION}: {error}") from None
+        raise Incomplete(f"{_VERSION}: {error}", {"platform.distro_id": "macos"}) from None
     return {
         "platform.distro_id": "macos",
         "platform.distro_version": version,

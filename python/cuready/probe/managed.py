@@ -7,11 +7,11 @@ compares every file.
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any
 
 from packaging.utils import canonicalize_name
 
+from cuready._util import parse_json
 from cuready.probe.context import Context, Facts, Skip
 
 __all__ = ["read"]
@@ -33,8 +33,10 @@ def read(context: Context) -> Facts:
         raise Skip("not an environment that cuready made")
     if state is None:
         return {"managed": {"prefix": prefix, "finished": False}}
-    locked = state.get("packages") or {}
-    verified = state.get("verified") or {}
+    packages, verified = _table(state, "packages"), _table(state, "verified")
+    locked: dict[str, Any] = {
+        kind: _table(packages, kind) for kind in ("pip", "conda") if kind in packages
+    }
     managed = {
         "prefix": prefix,
         "finished": journal is None,
@@ -47,17 +49,22 @@ def read(context: Context) -> Facts:
         "proofs": {
             key: verified[key] for key in ("passed", "failed", "skipped") if key in verified
         },
-        "drift": _drift(context, prefix, locked, state.get("records") or {}),
+        "drift": _drift(context, prefix, locked, _table(state, "records")),
     }
     return {"managed": managed}
 
 
 def _json(context: Context, path: str) -> dict[str, Any] | None:
     try:
-        document = json.loads(context.read_text(path, MAX_STATE) or "")
+        document = parse_json(context.read_text(path, MAX_STATE) or "")
     except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
+
+
+def _table(document: dict[str, Any], key: str) -> dict[str, Any]:
+    value = document.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _drift(

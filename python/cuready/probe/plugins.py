@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cuready._codec import to_json
-from cuready._util import one_line
+from cuready._util import one_line, parse_json
 from cuready.probe import children
 from cuready.probe.context import Context, Facts, Skip
 from cuready.snapshot import Snapshot
@@ -129,10 +129,10 @@ def _entry_points(context: Context, path: str) -> Iterator[EntryPoint]:
 # --- running them --------------------------------------------------------------------------------
 
 
-def run_checks(snapshot: Snapshot) -> list[dict[str, Any]]:
+def run_checks(snapshot: Snapshot, limit_s: float = TIME_LIMIT_S) -> list[dict[str, Any]]:
     """What each ``cuready.checks`` function makes of ``snapshot``: findings as JSON under
-    ``answer``, or why it has none."""
-    deadline = time.monotonic() + TIME_LIMIT_S
+    ``answer``, or why it has none. All of them together get ``limit_s`` seconds."""
+    deadline = time.monotonic() + min(limit_s, TIME_LIMIT_S)
     try:
         return [_run_own(item, snapshot, deadline) for item in own() if item.group == CHECKS]
     finally:
@@ -143,7 +143,7 @@ def _run_own(item: EntryPoint, snapshot: Snapshot, deadline: float) -> dict[str,
     argument = {"value": item.value, "snapshot": to_json(snapshot)}
     left = deadline - time.monotonic()
     if left <= 0:
-        return _outcome(item, "timeout", "the plugins before it took all the time there was")
+        return _outcome(item, "timeout", "what ran before it took all the time there was")
     answer = children.call("plugin", argument, limit_s=left)
     if answer.status != "ok":
         return _outcome(item, answer.status, answer.reason)
@@ -177,7 +177,7 @@ def _run_rapids(
 def _lines(output: bytes) -> Iterator[dict[str, Any]]:
     for line in output.splitlines():
         try:
-            said = json.loads(line)
+            said = parse_json(line)
         except ValueError:
             continue
         if isinstance(said, dict) and {"status", "text", "warnings", "about"} <= set(said):

@@ -99,7 +99,7 @@ def _literal(path: str) -> str:
 
 def _by_version(folder: str) -> tuple[bool, int]:
     """Newest last; a folder with the standard library in it beats one that was left over."""
-    found = re.search(r"3\.(\d+)t?$", folder)
+    found = re.search(r"3\.(\d{1,3})t?$", folder)
     return posixpath.basename(folder) != "site-packages", int(found[1]) if found else 0
 
 

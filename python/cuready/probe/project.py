@@ -7,7 +7,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from cuready._util import tomllib
+from cuready._util import parse_json, tomllib
 from cuready.probe.context import Context, Facts
 from cuready.snapshot import Kernelspec, PlanFile
 
@@ -145,7 +145,7 @@ def _user_data(context: Context) -> str:
 def _kernelspec(context: Context, folder: str) -> Kernelspec | None:
     path = f"{folder}/kernel.json"
     try:
-        argv = tuple(map(str, json.loads(context.read_text(path) or "{}")["argv"]))
+        argv = tuple(map(str, parse_json(context.read_text(path) or "{}")["argv"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     name = posixpath.basename(folder)

@@ -4,6 +4,8 @@ Wheels for different CUDA majors own the same paths (``nvidia-cudnn-cu12`` and `
 ``nvidia/cudnn/lib/libcudnn.so.9``), and so do opencv's, onnxruntime's and CuPy's variants: the one
 installed last wins, and removing either takes the other's file along. Only shared libraries are
 looked at, by size; contents are hashed when sizes cannot tell two owners apart, or with ``--deep``.
+A RECORD may leave out hashes and sizes (other installers' do); then that two projects claim one
+path is itself the sign, and the times of the files say who came last.
 Format: https://packaging.python.org/en/latest/specifications/recording-installed-packages/
 """
 
@@ -14,21 +16,24 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from packaging.utils import canonicalize_name
+
 from cuready.probe.context import Context, Facts, Incomplete, Skip
 from cuready.snapshot import Distribution, RecordProblem
 
 __all__ = ["Entry", "RecordError", "parse_payload", "read"]
 
 RECORD_LIMIT = 16 << 20  # torch's is 1.5 MB
-HASH_LIMIT = 256 << 20  # bytes of one file that a default run may hash to tell two owners apart
+HASH_LIMIT = 64 << 20  # bytes of one file that a default run may hash to tell two owners apart
 _CHECKED = re.compile(
     r"^(?:torch|triton|nvidia|cuda|cupy|jax|tensorflow|onnxruntime|ort[-_]|tensorrt|opencv|vllm"
     r"|flash|xformers|bitsandbytes|faiss|numpy$|cudf|rmm|cuml|deepspeed|libcu|librmm)",
     re.IGNORECASE,
 )
 _PAYLOAD = re.compile(
-    rb'^([^,"\r\n]*\.(?:so|pyd|dll)(?:\.[0-9.]+)?),([^,\r\n]*),([0-9]*)\r?$', re.MULTILINE
+    rb'^([^,"\r\n]*\.(?:so|pyd|dll)(?:\.[0-9.]+)?),([^,\r\n]*),([0-9]{0,19})\r?$', re.MULTILINE
 )
+_SIZE = re.compile(r"[0-9]{1,19}")
 _QUOTED = re.compile(rb'^"[^\r\n]*$', re.MULTILINE)
 
 
@@ -63,7 +68,7 @@ def _quoted(data: bytes) -> Iterator[tuple[str, str, bytes]]:
     try:
         for row in csv.reader(io.StringIO(data.decode("utf-8", "replace"))):
             if len(row) == 3 and re.search(r"\.(?:so|pyd|dll)(?:\.[0-9.]+)?$", row[0]):
-                yield row[0], row[1], row[2].encode() if row[2].isdecimal() else b""
+                yield row[0], row[1], row[2].encode() if _SIZE.fullmatch(row[2]) else b""
     except csv.Error as error:
         raise RecordError(str(error)) from None
 
@@ -115,18 +120,52 @@ def _compare(
             others = tuple(other.name for other, _ in claims if other is not item)
             yield item, RecordProblem("missing", entry.path, others, expected_size=entry.size)
         return
-    if len({entry.digest for _, entry in claims}) > 1:
+    proof = _two_files(claims)
+    if proof:
         matches = _who(context, path, found.st_size, claims)
+        if matches is None and proof == "paths":
+            matches = _last_installed(context, found.st_mtime_ns, claims)
+            proof = "dates" if matches else proof
         for item, entry in claims:
             others = tuple(other.name for other, _ in claims if other is not item)
             yield item, RecordProblem("shared", entry.path, others, matches,
-                                      entry.size, found.st_size)  # fmt: skip
+                                      entry.size, found.st_size, proof)  # fmt: skip
         return
     item, entry = claims[0]
     wrong_size = entry.size is not None and entry.size != found.st_size
     if wrong_size or (context.deep and entry.digest and not _has(context, path, entry.digest)):
         for owner, own in claims:
             yield owner, RecordProblem("altered", own.path, (), None, own.size, found.st_size)
+
+
+def _two_files(claims: list[tuple[Distribution, Entry]]) -> str:
+    """What says that the owners of a path mean different files; empty when nothing does.
+
+    Hashes decide where all give one, then sizes: two libraries of the same length under one name
+    are taken for the same file. Without either, two projects that claim a path are two files.
+    """
+    digests = {entry.digest for _, entry in claims}
+    if "" not in digests:
+        return "content" if len(digests) > 1 else ""
+    sizes = {entry.size for _, entry in claims}
+    if None not in sizes:
+        return "content" if len(sizes) > 1 else ""
+    return "paths" if len({canonicalize_name(item.name) for item, _ in claims}) > 1 else ""
+
+
+def _last_installed(
+    context: Context, mtime_ns: int, claims: list[tuple[Distribution, Entry]]
+) -> str | None:
+    """The one owner whose RECORD is not older than the file: installers write it last.
+
+    None where more than one is: the file was hard-linked from a cache, or all was copied at once.
+    """
+    fitting = []
+    for item, _ in claims:
+        written = context.stat(f"{item.metadata_path}/RECORD")
+        if written is not None and written.st_mtime_ns >= mtime_ns:
+            fitting.append(item.name)
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _who(

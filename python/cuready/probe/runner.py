@@ -20,10 +20,12 @@ from cuready.probe.context import Context, Denied, Facts, Incomplete, Skip
 from cuready.probe.registry import Reader
 from cuready.snapshot import ReaderOutcome, Snapshot
 
-__all__ = ["TOTAL_LIMIT_S", "run"]
+__all__ = ["ANSWER_LIMIT_S", "TOTAL_LIMIT_S", "Budget", "run"]
 
 TOTAL_LIMIT_S = 8.0
-"""A whole run, in seconds: the command has promised an answer within 10."""
+"""Reading a machine, in seconds."""
+ANSWER_LIMIT_S = 9.5
+"""Reading it and letting plugins judge it: the command has promised an answer within 10."""
 
 Call = Callable[[Reader, Context], Facts]
 
@@ -44,6 +46,23 @@ def run(
         return _Run(context, readers, total_limit_s, call or vendor.call_reader).finish()
     finally:
         children.kill_all()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The seconds that a command may still spend; ``clock`` counts them."""
+
+    end: float
+    clock: Callable[[], float] = time.monotonic
+
+    @classmethod
+    def of(cls, seconds: float, clock: Callable[[], float] = time.monotonic) -> Budget:
+        """``seconds`` from now on."""
+        return cls(clock() + seconds, clock)
+
+    def left(self) -> float:
+        """What is left; never less than zero."""
+        return max(0.0, self.end - self.clock())
 
 
 @dataclass(frozen=True)

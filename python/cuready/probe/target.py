@@ -7,7 +7,6 @@ from files.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cuready._util import one_line
+from cuready._util import one_line, parse_json
 from cuready.errors import IncompleteError, InputError
 
 if TYPE_CHECKING:
@@ -206,7 +205,7 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
 
 def _parse(python: str, code: int, out: bytes, err: bytes) -> Interpreter:
     try:
-        answer = json.loads(out.decode("utf-8", "replace").strip().splitlines()[-1])
+        answer = parse_json(out.decode("utf-8", "replace").strip().splitlines()[-1])
         return Interpreter(
             executable=answer["executable"] or python,
             version=answer["version"],

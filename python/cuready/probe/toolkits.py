@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections.abc import Iterator
 
+from cuready._util import parse_json
 from cuready.probe.context import Context, Facts
 from cuready.snapshot import CudaToolkit
 
@@ -14,7 +14,7 @@ __all__ = ["read"]
 
 _HOST_CONFIG = ("include/crt/host_config.h", "targets/x86_64-linux/include/crt/host_config.h",
                 "targets/sbsa-linux/include/crt/host_config.h")  # fmt: skip
-_GCC_BOUND = re.compile(r"unsupported GNU version! gcc versions later than (\d+)")
+_GCC_BOUND = re.compile(r"unsupported GNU version! gcc versions later than (\d{1,3})\b")
 NVCC_LIMIT_S = 2.0
 
 
@@ -91,7 +91,7 @@ def _toolkit(context: Context, path: str, found_by: tuple[str, ...]) -> CudaTool
 def _version_json(context: Context, path: str) -> dict[str, str]:
     """Component → version of version.json, which toolkits have since CUDA 11.1."""
     try:
-        document = json.loads(context.read_text(f"{path}/version.json") or "{}")
+        document = parse_json(context.read_text(f"{path}/version.json") or "{}")
         return {key: str(entry["version"]) for key, entry in document.items()}
     except (ValueError, TypeError, KeyError, AttributeError):
         return {}
@@ -109,7 +109,7 @@ def _cuda_h(context: Context, path: str) -> str | None:
     for header in ("include/cuda.h", "targets/x86_64-linux/include/cuda.h",
                    "targets/sbsa-linux/include/cuda.h"):  # fmt: skip
         found = re.search(
-            r"#define\s+CUDA_VERSION\s+(\d+)", context.read_text(f"{path}/{header}") or ""
+            r"#define\s+CUDA_VERSION\s+(\d{4,6})\b", context.read_text(f"{path}/{header}") or ""
         )
         if found:
             number = int(found[1])

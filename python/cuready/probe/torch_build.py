@@ -16,7 +16,7 @@ __all__ = ["arch_literal", "parse_version_py", "read"]
 _ARCH_WORD = rb"(?:sm|compute)_\d{2,3}[af]?"
 _ARCH_LITERAL = re.compile(rb"\0(" + _ARCH_WORD + rb"(?: " + _ARCH_WORD + rb")*)\0")
 _ARCH_FILES = ("lib/libtorch_python.so", "lib/libtorch_cuda.so", "lib/torch_python.dll")
-_ARCH_SCAN = 512 << 20  # bytes; libtorch_python.so is about 30 MB
+_ARCH_SCAN = 64 << 20  # bytes of all files together; libtorch_python.so is about 30 MB
 _CHUNK, _OVERLAP = 1 << 20, 1024
 
 
@@ -82,25 +82,29 @@ def _cxx11_abi(context: Context, folder: str) -> bool | None:
 
 
 def _arch_flags(context: Context, folder: str) -> tuple[str, ...]:
+    left = _ARCH_SCAN
     for name in _ARCH_FILES:
-        if context.is_file(f"{folder}/{name}"):
-            words = arch_literal(context, f"{folder}/{name}")
+        found = context.stat(f"{folder}/{name}") if left > 0 else None
+        if found is not None:
+            words = arch_literal(context, f"{folder}/{name}", left)
             if words:
                 return words
+            left -= found.st_size
     return ()
 
 
-def arch_literal(context: Context, path: str) -> tuple[str, ...]:
+def arch_literal(context: Context, path: str, limit: int = _ARCH_SCAN) -> tuple[str, ...]:
     """The arch list compiled into ``path``, such as ``("sm_80", "sm_90", "compute_90")``.
 
-    A build for one GPU has a list of one; the search then goes on, because a single word may be
-    something else. Read in pieces, not mapped: mapped pages would count as this process's memory.
+    It is looked for in the first ``limit`` bytes. A build for one GPU has a list of one; the search
+    then goes on, because a single word may be something else. Read in pieces, not mapped: mapped
+    pages would count as this process's memory.
     """
     best: tuple[str, ...] = ()
     try:
         with open(context.path(path), "rb", buffering=0) as stream:
             tail = b""
-            for _ in range(_ARCH_SCAN // _CHUNK):
+            for _ in range(limit // _CHUNK):
                 piece = stream.read(_CHUNK)
                 if not piece:
                     break

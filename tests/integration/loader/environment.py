@@ -19,7 +19,7 @@ from cuready import probe
 from cuready.doctor.engine import Diagnosis, diagnose
 from cuready.snapshot import LibraryFile, Snapshot
 
-from .broken import EXTENSION
+from .broken_symbols import EXTENSION
 from .workshop import Workshop, run
 
 TORCH_INIT = """

@@ -10,6 +10,7 @@ import pytest
 from cuready.probe.context import Context
 from cuready.probe.loader import Process
 
+from . import broken_symbols  # noqa: F401 - its scenarios register themselves
 from .broken import HEALTHY, SCENARIOS, F
 from .workshop import Workshop, predicted, really, run
 

@@ -13,7 +13,7 @@ import pytest
 
 from cuready import probe
 from cuready.doctor.engine import diagnose
-from cuready.doctor.finding import Finding
+from cuready.doctor.finding import Confidence, Finding
 
 pytestmark = pytest.mark.network
 
@@ -64,6 +64,19 @@ def test_twins_are_found_and_the_fix_leaves_one_whole(venv: Venv) -> None:
         venv.run(*shlex.split(command))
     assert (venv.site / SHARED).exists()
     assert venv.findings("LIB02") == venv.findings("LIB01") == []
+
+
+def test_twins_are_found_when_their_records_give_no_hash(venv: Venv) -> None:
+    venv.pip("install", "--no-deps", CU12)
+    venv.pip("install", "--no-deps", CU11)
+    for path in venv.site.glob("nvidia_nvtx_cu1?-*.dist-info/RECORD"):
+        times = path.stat()
+        rows = [line.rsplit(",", 2)[0] + ",," for line in path.read_text().splitlines()]
+        path.write_text("\n".join(rows) + "\n")
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    (finding,) = venv.findings("LIB02")
+    assert finding.confidence is Confidence.LIKELY
+    assert "nvidia-nvtx-cu11, for it is newer" in finding.evidence[0].detail
 
 
 def test_uninstalling_one_twin_is_found_and_the_fix_restores_the_file(venv: Venv) -> None:

@@ -156,6 +156,12 @@ def test_an_nvml_of_another_driver_says_so(libraries: Path) -> None:
 def test_a_library_that_ends_the_process_ends_only_the_child(libraries: Path, mode: str) -> None:
     found = take(env=env(libraries, FAKE_CUDA=mode), readers=NATIVE)
     assert found.cuda.status == "crashed", found.cuda
+    from cuready.doctor.engine import diagnose
+
+    (finding,) = [item for item in diagnose(found).findings if item.id == "VND01"]
+    assert finding.subject == "libcuda.so.1"
+    assert finding.evidence[0].detail.startswith("ended ")
+    assert str(libraries) in finding.evidence[1].source
     assert found.nvml.status == "ok"
 
 

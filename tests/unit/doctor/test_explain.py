@@ -100,3 +100,67 @@ def test_several_causes_in_one_log_are_all_told_the_most_telling_first() -> None
         "NVRM: The NVIDIA GPU is not supported by open nvidia.ko because of GSP\n"
     )
     assert [answer.id for answer in explain_text(log)] == ["DRV06", "DRV09"]
+
+
+@pytest.mark.parametrize("check_id", ["SELF07", "self20", "ENV01", "vnd01", "drv02"])
+def test_every_id_that_some_command_prints_has_a_page(check_id: str) -> None:
+    from cuready.cli import _pages
+
+    found = _pages.entry(check_id)
+    assert found is not None
+    assert found.id == check_id.upper()
+    for text in (found.title, found.symptom, found.cause, found.check, found.fix):
+        assert len(text) > 10
+
+
+def test_the_pages_of_our_environments_are_those_of_their_checks() -> None:
+    from cuready.doctor import managed
+
+    assert tuple(catalogue.managed_entries()) == managed.IDS
+
+
+def test_an_id_that_nobody_gives_has_no_page() -> None:
+    from cuready.cli import _pages
+
+    assert _pages.entry("ABC99") is None
+
+
+LOADER = "ImportError: libcudnn.so.9: cannot open shared object file: No such file or directory\n"
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_a_log_of_many_megabytes_is_read_at_both_ends(place: str) -> None:
+    filler = "step 1 of many, loss 0.1\n" * 300_000
+    log = LOADER + filler if place == "first" else filler + LOADER
+    assert [answer.id for answer in explain_text(log)] == ["LIB01"]
+
+
+def explained(*words: str, given: bytes = b"") -> tuple[int, str, str]:
+    from click.testing import CliRunner
+
+    from cuready.cli.explain import explain
+
+    result = CliRunner().invoke(explain, list(words), input=given, standalone_mode=False)
+    return result.return_value, result.stdout, result.stderr
+
+
+def test_what_of_a_long_log_was_looked_at_is_said() -> None:
+    code, out, err = explained("-", given=b"nothing to see\n" * 400_000)
+    assert code == 1
+    assert "No known cause" in out
+    assert "the last 3,000,000 characters" in err
+
+
+def test_no_more_than_64_mib_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cuready.cli import explain as command
+
+    monkeypatch.setattr(command, "_MOST_BYTES", 1 << 20)
+    _, out, err = explained("-", given=b"x" * (1 << 20) + LOADER.encode())
+    assert "No known cause" in out
+    assert "only the first 1 MiB" in err
+
+
+def test_the_name_of_a_file_is_told_from_a_text() -> None:
+    code, out, _ = explained(__file__)
+    assert code == 1
+    assert f"cuready explain - < {__file__}" in out

@@ -1,4 +1,4 @@
-"""File names that are no UTF-8 break no format."""
+"""File names that are no UTF-8, and texts of strangers, break no format and no terminal."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from cuready.snapshot import Platform, Snapshot
 
 NAME = b"env-\xff\xfe"
 
@@ -66,3 +68,43 @@ def test_every_other_format_is_printed(root: Path, form: str) -> None:
     assert done.returncode in (0, 1), done.stderr
     assert b"internal error" not in done.stderr
     assert done.stdout
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\x1b]0;title\x07",
+        "\x1b[2J\x1b[H",
+        "\x9b2J",
+        "\b\b\b",
+        "\rNo problems",
+        "\u202egnp.exe",
+        "\0",
+    ],
+)
+def test_what_moves_a_terminal_does_not_reach_it(text: str) -> None:
+    from cuready.cli._common import printable
+
+    shown = printable(f"before {text} after")
+    assert not any(mark in shown for mark in ("\x1b", "\x07", "\x9b", "\b", "\r", "\u202e", "\0"))
+    assert shown.startswith("before ")
+    assert shown.endswith(" after")
+
+
+def test_colours_and_lines_of_our_own_stay() -> None:
+    from cuready.cli._common import printable
+
+    text = "\x1b[31m✗\x1b[0m one\n\ttwo"
+    assert printable(text) == text
+
+
+def test_a_strangers_snapshot_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+    machine = Snapshot(platform=Platform(system="Linux", distro_name="x\x1b]0;pwn\x07"))
+    path = tmp_path / "machine.json"
+    path.write_text(machine.dumps())
+    for command in (["doctor", "--from"], ["report", "--from"], ["diff", str(path)]):
+        done = subprocess.run(
+            [sys.executable, "-m", "cuready", *command, str(path)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert "\x07" not in done.stdout, command

@@ -193,3 +193,84 @@ def test_damaged_outcomes_in_a_file_are_left_out(facts: Any) -> None:
     snapshot = Snapshot(plugin_facts={plugins.OUTCOMES: facts})
     assert plugins.outcomes(snapshot) == []
     assert diagnose(snapshot).findings == ()
+
+
+def test_what_a_plugin_says_is_one_printable_line() -> None:
+    answer = {"id": "ACME01", "title": "a\ud800b", "cause": "x \x1b[31mred\x00 \n y",
+              "fix": [{"commands": ["echo \x1b]0;title\x07"]}]}  # fmt: skip
+    (check,) = plugins.checks_of(outcome(answer=[answer]))
+    (finding,) = check.function(Snapshot())
+    for text in (finding.title, finding.cause, *finding.fix[0].commands):
+        assert text.isprintable()
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def own_checks(monkeypatch: pytest.MonkeyPatch, count: int, clock: Clock) -> list[float]:
+    """Plugins that all hang for as long as they may; the limits that they were given."""
+    from cuready.probe import children
+    from cuready.probe import plugins as runner
+
+    given: list[float] = []
+
+    def hang(job: str, argument: Any, *, limit_s: float, env: Any = None) -> children.Answer:
+        given.append(limit_s)
+        clock.now += limit_s
+        return children.Answer("timeout", "no answer")
+
+    entry = runner.EntryPoint(runner.CHECKS, "slow", "acme:hang", "acme")
+    monkeypatch.setattr(runner, "own", lambda: [entry] * count)
+    monkeypatch.setattr(runner.children, "call", hang)
+    monkeypatch.setattr(runner.time, "monotonic", clock)
+    return given
+
+
+def test_plugins_that_hang_share_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cuready.probe import plugins as runner
+
+    clock = Clock()
+    given = own_checks(monkeypatch, 3, clock)
+    found = runner.run_checks(Snapshot(), 1.5)
+    assert given == [1.5]
+    assert [item["status"] for item in found] == ["timeout"] * 3
+
+
+def test_a_whole_run_keeps_its_promise_when_reading_and_plugins_both_hang(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from click.testing import CliRunner
+
+    from cuready.cli import doctor as command
+    from cuready.probe import runner
+
+    clock = Clock()
+
+    def slow_reading(*_: Any, **__: Any) -> Snapshot:
+        clock.now += runner.TOTAL_LIMIT_S
+        return Snapshot()
+
+    started = clock.now
+    given = own_checks(monkeypatch, 2, clock)
+    monkeypatch.setattr(command, "_snapshot", slow_reading)
+    budget = runner.Budget.of(runner.ANSWER_LIMIT_S, clock)
+    monkeypatch.setattr(runner.Budget, "of", lambda *_: budget)
+    CliRunner().invoke(command.doctor, ["--format", "json"])
+    assert given == [runner.ANSWER_LIMIT_S - runner.TOTAL_LIMIT_S]
+    assert clock.now - started == runner.ANSWER_LIMIT_S < 10
+
+
+def test_a_budget_is_never_negative() -> None:
+    from cuready.probe.runner import Budget
+
+    clock = Clock()
+    budget = Budget.of(2.0, clock)
+    clock.now += 5
+    assert budget.left() == 0.0

@@ -85,8 +85,8 @@ LD = LoaderState(ld_library_path=("/usr/local/cuda/lib64",))
 CUDNN_OPENS = f"{SITE}/{CUDNN9}"
 
 
-def _twins(on_disk: str) -> Snapshot:
-    problem = {"path": CUDNN9, "kind": "shared", "matches": on_disk}
+def _twins(on_disk: str | None, proof: str = "content") -> Snapshot:
+    problem = {"path": CUDNN9, "kind": "shared", "matches": on_disk, "proof": proof}
     return snap(
         dist("torch", "2.8.0"),
         dist("nvidia-cudnn-cu12", "9.10.2.21",
@@ -194,6 +194,8 @@ CASES: dict[str, tuple[Snapshot, Snapshot]] = {
 }  # fmt: skip
 
 MORE_FIRING: list[tuple[str, Snapshot]] = [
+    ("LIB02", _twins("nvidia-cudnn-cu13", proof="dates")),
+    ("LIB02", _twins(None, proof="paths")),
     ("PY21", _wheel("cp312-cp312-manylinux_2_17_x86_64", libc="musl", libc_version="1.2")),
     ("PY21", _wheel("cp313-cp313t-manylinux_2_17_x86_64")),
     ("PY21", _wheel("cp312-cp312-manylinux_2_17_aarch64")),

@@ -15,7 +15,7 @@ from tests.unit.loader.snapshots import (
 )
 
 from cuready.doctor.engine import diagnose
-from cuready.doctor.finding import Finding, Severity
+from cuready.doctor.finding import Confidence, Finding, Severity
 from cuready.doctor.registry import Skipped, Unknown, all_checks
 from cuready.snapshot import Snapshot
 
@@ -74,6 +74,18 @@ def test_the_twin_of_the_frameworks_family_is_kept() -> None:
 def test_twins_with_the_right_file_on_disk_are_a_warning() -> None:
     (finding,) = found("LIB02", _twins("nvidia-cudnn-cu12"))
     assert finding.severity is Severity.WARNING
+
+
+def test_twins_whose_records_give_no_hash_are_likely_by_the_dates() -> None:
+    (finding,) = found("LIB02", _twins("nvidia-cudnn-cu13", proof="dates"))
+    assert (finding.severity, finding.confidence) == (Severity.ERROR, Confidence.LIKELY)
+    assert "newer than the other's RECORD" in finding.evidence[0].detail
+
+
+def test_twins_known_by_their_paths_alone_are_a_warning_and_no_more() -> None:
+    (finding,) = found("LIB02", _twins(None, proof="paths"))
+    assert (finding.severity, finding.confidence) == (Severity.WARNING, Confidence.LIKELY)
+    assert "no hash and no size" in finding.evidence[0].detail
 
 
 def test_of_two_gpus_one_served_is_a_warning() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,72 @@ def test_other_facts_of_the_distributions_stay(tmp_path: Path) -> None:
     snapshot = Snapshot(python=PythonEnv(distributions=(item,)))
     (after,) = records.read(Context(so_far=snapshot))["python.distributions"]
     assert dataclasses.replace(after, problems=()) == item
+
+
+def bare(site: Path, name: str, at: int, *, size: str = "") -> Distribution:
+    """A distribution whose RECORD gives no hash, written ``at`` seconds after some start."""
+    item = make(site, name, f"{LIB},,{size}")
+    os.utime(Path(item.metadata_path) / "RECORD", (1_700_000_000 + at,) * 2)
+    return item
+
+
+def dated(site: Path, at: int) -> None:
+    put(site, b"library")
+    os.utime(site / LIB, (1_700_000_000 + at,) * 2)
+
+
+def test_without_hashes_the_times_say_who_came_last(tmp_path: Path) -> None:
+    dated(tmp_path, 10)
+    found = problems(
+        bare(tmp_path, "nvidia-cudnn-cu12", 5), bare(tmp_path, "nvidia-cudnn-cu13", 11)
+    )
+    (problem,) = found["nvidia-cudnn-cu12"]
+    assert (problem.kind, problem.matches, problem.proof) == (
+        "shared",
+        "nvidia-cudnn-cu13",
+        "dates",
+    )
+
+
+@pytest.mark.parametrize(("first", "second"), [(20, 30), (1, 2)])
+def test_times_that_fit_both_or_neither_decide_nothing(
+    first: int, second: int, tmp_path: Path
+) -> None:
+    dated(tmp_path, 10)
+    found = problems(
+        bare(tmp_path, "nvidia-cudnn-cu12", first), bare(tmp_path, "nvidia-cudnn-cu13", second)
+    )
+    (problem,) = found["nvidia-cudnn-cu13"]
+    assert (problem.matches, problem.proof) == (None, "paths")
+
+
+def test_without_hashes_sizes_that_differ_are_two_files(tmp_path: Path) -> None:
+    dated(tmp_path, 10)
+    found = problems(
+        bare(tmp_path, "nvidia-cudnn-cu12", 5, size="9"),
+        bare(tmp_path, "nvidia-cudnn-cu13", 5, size="7"),
+    )
+    (problem,) = found["nvidia-cudnn-cu12"]
+    assert (problem.matches, problem.proof) == ("nvidia-cudnn-cu13", "content")
+
+
+def test_without_hashes_equal_sizes_are_one_file(tmp_path: Path) -> None:
+    dated(tmp_path, 10)
+    found = problems(bare(tmp_path, "torch-a", 5, size="7"), bare(tmp_path, "torch-b", 5, size="7"))
+    assert set(found.values()) == {()}
+
+
+def test_a_stale_folder_of_the_same_project_is_no_twin(tmp_path: Path) -> None:
+    dated(tmp_path, 10)
+    old = dataclasses.replace(bare(tmp_path, "nvidia_cudnn_cu12", 5), name="nvidia-cudnn-cu12")
+    assert set(problems(old, bare(tmp_path, "nvidia-cudnn-cu12", 11)).values()) == {()}
+
+
+def test_one_owner_with_a_hash_that_fits_is_whose_file_it_is(tmp_path: Path) -> None:
+    put(tmp_path, b"thirteen")
+    found = problems(
+        bare(tmp_path, "nvidia-cudnn-cu12", 5),
+        make(tmp_path, "nvidia-cudnn-cu13", line(LIB, b"thirteen")),
+    )
+    (problem,) = found["nvidia-cudnn-cu12"]
+    assert (problem.matches, problem.proof) == ("nvidia-cudnn-cu13", "paths")

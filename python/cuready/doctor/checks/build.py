@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from cuready.doctor import catalogue, facts
-from cuready.doctor.finding import Evidence, Fix, Risk, Severity
+from cuready.doctor.finding import Evidence, Finding, Fix, Risk, Severity
 from cuready.doctor.installers import Installer, for_environment, for_package, join, system_install
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
 from cuready.snapshot import CudaToolkit, Snapshot
@@ -115,7 +115,7 @@ def compiler_too_new(snapshot: Snapshot) -> Outcome:
 
 @check("BLD03", needs=("toolkits", "variables"))
 def stale_cuda_home(snapshot: Snapshot) -> Outcome:
-    """CUDA_HOME names a folder that is gone, or one without nvcc."""
+    """CUDA_HOME names a folder that is gone, one without nvcc, or another toolkit than PATH."""
     named = {
         variable: item
         for item in snapshot.toolkits
@@ -143,7 +143,29 @@ def stale_cuda_home(snapshot: Snapshot) -> Outcome:
                 fix=(fix,),
             )
         ]
+    on_path = next((item for item in snapshot.toolkits if "PATH" in item.found_by), None)
+    for variable, item in named.items():
+        if on_path is None:
+            break
+        ours, theirs = facts.version(item.version), facts.version(on_path.nvcc_version)
+        if ours and theirs and ours.release[:2] != theirs.release[:2]:
+            return [_two_at_once(variable, item, on_path)]
     return ()
+
+
+def _two_at_once(variable: str, named: CudaToolkit, on_path: CudaToolkit) -> Finding:
+    return catalogue.finding(
+        "BLD03",
+        title=f"{variable} and PATH name two CUDA toolkits",
+        cause=f"{variable} is CUDA {named.version}, and the nvcc on PATH is another, of CUDA "
+        f"{on_path.nvcc_version}: torch's extensions are built with the first, CMake with the "
+        "second.",
+        evidence=(
+            Evidence(variable, named.path),
+            Evidence("nvcc on PATH", on_path.nvcc or on_path.path),
+        ),
+        fix=(Fix((f"export PATH={join([named.path + '/bin'])}:$PATH",), "or the other way round"),),
+    )
 
 
 @check("BLD04", needs=("toolchain", "distributions"))

@@ -18,7 +18,18 @@ BLACKWELL = ComputeCapability(10, 0)
 LAST_LEGACY_BRANCH = 580  # the last one for Maxwell, Pascal and Volta (gpu_arch.json)
 
 # Everything that only says again that the driver does not answer.
-NO_DRIVER = ("DRV02", "DRV08", "DRV09", "DRV10", "DRV15", "DRV16", "CTR01", "CTR03", "CTR05")
+NO_DRIVER = (
+    "DRV02",
+    "DRV08",
+    "DRV09",
+    "DRV10",
+    "DRV15",
+    "DRV16",
+    "VND01",
+    "CTR01",
+    "CTR03",
+    "CTR05",
+)
 
 NO_GPU = Skipped("no NVIDIA GPU on the PCI bus")
 
@@ -135,7 +146,7 @@ def library_mismatch(snapshot: Snapshot) -> Outcome:
             "DRV02",
             cause=cause,
             evidence=evidence,
-            explains=("DRV08", "DRV09", "DRV11", "DRV12", "DRV16"),
+            explains=("DRV08", "DRV09", "DRV11", "DRV12", "DRV16", "VND01"),
             fix=(
                 Fix(
                     (system_command(snapshot.platform, "reboot"),),
@@ -276,7 +287,7 @@ def proprietary_on_blackwell(snapshot: Snapshot) -> Outcome:
             cause=f"{facts.gpu_name(gpu, snapshot)} needs NVIDIA's open kernel modules; the loaded "
             f"module {snapshot.driver.version} is the proprietary one.",
             evidence=_flavour_evidence(snapshot, gpu),
-            explains=("DRV08", "DRV09", "DRV15", "DRV16", "DRV01"),
+            explains=("DRV08", "DRV09", "DRV15", "DRV16", "VND01", "DRV01"),
             fix=(install_driver(snapshot, max(branch(current), 570)),),
         )
         for gpu, capability in _with_capability(snapshot)
@@ -302,7 +313,7 @@ def open_on_old_gpu(snapshot: Snapshot) -> Outcome:
             cause=f"{facts.gpu_name(gpu, snapshot)} has compute capability {capability}; NVIDIA's "
             "open kernel modules start at Turing (7.5).",
             evidence=_flavour_evidence(snapshot, gpu),
-            explains=("DRV08", "DRV09", "DRV15", "DRV16"),
+            explains=("DRV08", "DRV09", "DRV15", "DRV16", "VND01"),
             fix=(fix,),
         )
         for gpu, capability in _with_capability(snapshot)
@@ -346,7 +357,7 @@ def branch_without_gpu(snapshot: Snapshot) -> Outcome:
                     Evidence(f"/sys/bus/pci/devices/{gpu.address}/device", gpu.device_id),
                 ),
                 confidence=Confidence.PROVEN if old else Confidence.LIKELY,
-                explains=("DRV05", "DRV06", "DRV08", "DRV09", "DRV15", "DRV16", "DRV11"),
+                explains=("DRV05", "DRV06", "DRV08", "DRV09", "DRV15", "DRV16", "VND01", "DRV11"),
                 fix=(install_driver(snapshot, target, flavour="proprietary" if old else "open"),),
             )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cuready.doctor import catalogue, facts
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Risk, Severity
-from cuready.doctor.installers import join, system_command, system_install
+from cuready.doctor.installers import install_packages, join, system_command, system_packages
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
 from cuready.snapshot import DeviceNode, NativeDevice, Snapshot
 
@@ -185,14 +185,10 @@ def fabric_manager(snapshot: Snapshot) -> Outcome:
     if not (not_ready or stopped or mismatch):
         return ()
     branch = (ours or "580").split(".")[0]
-    exact = f"={ours}-1" if ours else ""
-    packages = {
-        "apt": [f"nvidia-fabricmanager-{branch}{exact}"],
-        "dnf": [f"nvidia-fabric-manager-{ours}" if ours else "nvidia-fabric-manager"],
-        "zypper": ["nvidia-fabricmanager"],
-    }
+    packages = system_packages("fabric-manager", platform, branch=branch, version=ours or branch)
     start = system_command(platform, "systemctl", "enable", "--now", "nvidia-fabricmanager")
-    commands = (start,) if theirs and not mismatch else (system_install(platform, packages), start)
+    install = install_packages(platform, packages)
+    commands = (start,) if theirs and not mismatch else (*install, start)
     if mismatch:
         cause = f"Fabric Manager is {theirs}, the driver is {ours}: it serves only its own version."
     elif stopped:

@@ -17,7 +17,7 @@ from cuready.snapshot import LibraryFile, Resolution, Snapshot, UnresolvedSymbol
 
 _CUDA_SONAME = re.compile(
     r"^lib(?:cudart|cublas|cublasLt|nvrtc|cufft|cusparse|cusolver|nvJitLink|cupti|npp\w*)"
-    r"\.so\.(\d+)"
+    r"\.so\.(\d{1,3})(?:\.|$)"
 )
 # CUDA major of the sonames whose own number is another: libcufft.so.11 is of CUDA 12.
 _MAJOR = {

@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 
 from cuready.doctor import catalogue, facts
 from cuready.doctor.checks.environments import FRAMEWORKS
-from cuready.doctor.finding import Evidence, Finding, Fix, Severity
+from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
 from cuready.doctor.installers import for_package
 from cuready.doctor.registry import Outcome, check
 from cuready.snapshot import Distribution, LibraryFile, RecordProblem, Snapshot
@@ -121,14 +121,18 @@ def _overlap(
     on_disk = {problem.matches for problem in problems}
     harmed = sure and any(owner != keep.name for owner in on_disk)
     whose = next(iter(on_disk)) if len(on_disk) == 1 else None
+    sure_of_it = all(problem.proof == "content" for problem in problems)
+    if not sure_of_it and on_disk == {None}:
+        harmed = False  # that both own the path is all that is known
     return catalogue.finding(
         "LIB02",
         subject=f"{keep.name}, {drop.name}",
         severity=None if harmed else Severity.WARNING,
         title=None if keep.name.startswith("nvidia") else "Two wheels own the same libraries",
+        confidence=Confidence.PROVEN if sure_of_it else Confidence.LIKELY,
         cause=f"{keep.name} {keep.version} and {drop.name} {drop.version} both own "
-        f"{len(problems)} libraries; on disk are those of {whose or 'now one, now the other'}. "
-        "Removing either deletes the other's files.",
+        f"{len(problems)} {'library' if len(problems) == 1 else 'libraries'}; on disk "
+        f"{_whose(whose, problems)}. Removing either deletes the other's files.",
         evidence=[_shared(problem) for problem in problems[:_SHOWN]],
         explains=("LIB03", "LIB04", "LIB05", "LIB10", "LIB13", "LIB14"),
         fix=(
@@ -143,9 +147,27 @@ def _overlap(
     )
 
 
+def _whose(owner: str | None, problems: list[RecordProblem]) -> str:
+    if owner is not None:
+        return f"lies what {owner} brought"
+    if len({problem.matches for problem in problems}) > 1:
+        return "lies now the one's, now the other's"
+    return "lies neither's" if problems[0].proof == "content" else "lies that of one of them"
+
+
+_UNKNOWN_OWNER = {
+    "content": "neither's, by size and hash",
+    "paths": "that of one of them; their RECORDs give no hash and no size to tell by",
+}
+_KNOWN_BY = {"dates": ", for it is newer than the other's RECORD"}
+
+
 def _shared(problem: RecordProblem) -> Evidence:
-    owner = problem.matches or "neither's, by size and hash"
-    return Evidence(problem.path, f"on disk: {owner}")
+    if problem.matches is None:
+        return Evidence(problem.path, f"on disk: {_UNKNOWN_OWNER.get(problem.proof, '?')}")
+    return Evidence(
+        problem.path, f"on disk: that of {problem.matches}{_KNOWN_BY.get(problem.proof, '')}"
+    )
 
 
 def _which(

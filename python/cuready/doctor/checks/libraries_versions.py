@@ -21,7 +21,7 @@ from cuready.snapshot import Distribution, Snapshot
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-_GLIBC_TAG = re.compile(r"manylinux_(\d+)_(\d+)_(\w+)$")
+_GLIBC_TAG = re.compile(r"manylinux_(\d{1,3})_(\d{1,4})_(\w+)$")
 _OLD_TAGS = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 # L4T release from which JetPack runs the same aarch64 builds as servers do (JetPack 7, Thor).
 # https://docs.nvidia.com/jetson/archives/r38.2/DeveloperGuide/
@@ -130,7 +130,7 @@ def _requirements(item: Distribution) -> list[Requirement]:
 
 def _l4t_release(text: str | None) -> int | None:
     """36 of ``# R36 (release), REVISION: 4.0, …``."""
-    match = re.search(r"\bR(\d+)\b", text or "")
+    match = re.search(r"\bR(\d{1,4})\b", text or "")
     return int(match[1]) if match else None
 
 
@@ -217,7 +217,7 @@ def _unfit_tag(snapshot: Snapshot, tag: str) -> str | None:
 
 def _unfit_python(snapshot: Snapshot, python: str, abi: str, tag: str) -> str | None:
     version = facts.version(snapshot.python.version)
-    match = re.match(r"cp(\d)(\d+)(t?)$", abi)
+    match = re.match(r"cp(\d)(\d{1,3})(t?)$", abi)
     if version is None or match is None or not python.startswith("cp"):
         return None
     major, minor = int(match[1]), int(match[2])

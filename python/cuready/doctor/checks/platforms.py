@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+
+from cuready._util import tomllib
 from cuready.doctor import catalogue, facts
 from cuready.doctor.finding import Evidence, Fix, Risk
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
 from cuready.snapshot import Snapshot
 
-# GPU builds for Linux only. https://docs.jax.dev/en/latest/installation.html (JAX) and
-# https://docs.vllm.ai/en/latest/getting_started/installation/ (vLLM). TensorFlow is PY19's.
-_LINUX_ONLY = ("jax", "vllm")
+
+@cache
+def _linux_only() -> tuple[Mapping[str, str], ...]:
+    """Packages whose GPU builds are for Linux only, from data. TensorFlow is PY19's."""
+    text = resources.files("cuready.doctor").joinpath("data/native_windows.toml").read_text("utf-8")
+    return tuple(tomllib.loads(text)["package"])
 
 
 @check("WIN01", needs=("windows",), systems=("Windows",))
@@ -84,25 +92,27 @@ def runtime_older_than_toolset(snapshot: Snapshot) -> Outcome:
 
 def _minor(version: str) -> tuple[int, ...]:
     """(14, 39) of ``14.39`` and of ``14.39.33523.0``: patches of one minor are compatible."""
-    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal() and len(part) < 9)
 
 
 @check("WIN03", needs=("distributions",), systems=("Windows",))
 def no_gpu_build_for_windows(snapshot: Snapshot) -> Outcome:
     """Packages whose GPU builds are for Linux, on a machine whose driver serves WSL too."""
-    names = [name for name in _LINUX_ONLY if facts.installed(snapshot, name)]
-    if not names:
+    found = [row for row in _linux_only() if facts.installed(snapshot, row["name"])]
+    if not found:
         return []
     for_wsl = [x for x in snapshot.driver.libraries if x.rule == "WSL"]
     if not snapshot.platform.windows_driver_version and not for_wsl:
         return Skipped("no NVIDIA driver is installed")
-    evidence = [Evidence("site-packages", f"{', '.join(names)} installed")]
+    evidence = [Evidence(row["source"], f"{row['name']} {row['there']}") for row in found]
     evidence += [Evidence(item.path, "the driver's library for WSL 2") for item in for_wsl]
     return [
         catalogue.finding(
             "WIN03",
-            subject=", ".join(names),
-            cause=f"On native Windows {', '.join(names)} runs on the CPU, in WSL 2 on this GPU.",
+            subject=", ".join(row["name"] for row in found),
+            cause="On native Windows "
+            + "; ".join(f"{x['name']} {x['there']}" for x in found)
+            + ".",
             evidence=evidence,
             fix=(Fix(("wsl --install",), "then install it inside, without a Linux driver"),),
         )

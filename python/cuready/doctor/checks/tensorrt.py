@@ -19,6 +19,7 @@ from cuready.snapshot import Distribution, Snapshot
 PLAN_TAG = "ftrt"  # 0x74727466, little endian: the header whose bytes 24..27 hold the version
 # Meta package, family package, its libraries and its bindings: one TensorRT is several of these.
 _TENSORRT = re.compile(r"^tensorrt(?:-cu\d\d)?(?:-(?:libs|bindings))?$")
+_NVINFER = re.compile(r"libnvinfer\.so\.\d{1,3}$")
 # GPU in the name of a plan, as builders like to put it there: resnet_sm86.plan, unet-cc8.9.engine.
 _GPU_IN_NAME = re.compile(r"(?:sm_?|cc_?)(\d{1,2}\.?\d)(?![\d.]*\d)", re.IGNORECASE)
 
@@ -131,7 +132,7 @@ def onnxruntime_provider(snapshot: Snapshot) -> Outcome:
     if have is None:
         return Skipped("no TensorRT in this environment: ONNX Runtime uses its CUDA provider")
     for item in snapshot.libraries:
-        missing = [m for m in item.missing if m.soname.startswith("libnvinfer.so.")]
+        missing = [m for m in item.missing if _NVINFER.match(m.soname)]
         if item.role != "onnxruntime" or not missing:
             continue
         wanted = int(missing[0].soname.rpartition(".")[2])

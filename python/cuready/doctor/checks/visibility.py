@@ -55,10 +55,10 @@ def _first_bad_token(
         if token in seen:
             return place, f"{token} is listed twice, which hides every device"
         seen.add(token)
-        if token.lstrip("-").isdigit():
+        if token.lstrip("-").isdecimal():
             if token.startswith("-"):
                 return place, f"{token} ends the list"
-            if count is not None and int(token) >= count:
+            if count is not None and (len(token) > 9 or int(token) >= count):
                 return place, f"there is no device {token} (there are {count})"
         elif not token.startswith(("GPU-", "MIG-")):
             return place, f"{token!r} is neither an index nor a UUID"
@@ -141,7 +141,7 @@ def misspelt_variable(snapshot: Snapshot) -> Outcome:
 def order_by_speed(snapshot: Snapshot) -> Outcome:
     """Different GPUs, chosen by index, counted in CUDA's order: not that of nvidia-smi."""
     value = snapshot.environment.get(VARIABLE, "")
-    if not any(token.strip().isdigit() for token in value.split(",")):
+    if not any(token.strip().isdecimal() for token in value.split(",")):
         return ()
     if snapshot.environment.get("CUDA_DEVICE_ORDER"):
         return ()

@@ -15,7 +15,7 @@ from typing import Any
 from platformdirs import user_state_path
 
 from cuready._codec import CodecError, from_json, to_json
-from cuready._util import write_atomically
+from cuready._util import parse_json, write_atomically
 from cuready.errors import InputError
 from cuready.snapshot import CondaPackage, Distribution, Snapshot
 
@@ -116,6 +116,6 @@ def latest() -> Record:
 
 def _read(path: Path) -> Record:
     try:
-        return replace(from_json(Record, json.loads(path.read_bytes())), path=str(path))
+        return replace(from_json(Record, parse_json(path.read_bytes())), path=str(path))
     except (OSError, ValueError, CodecError) as error:
         raise InputError(f"{path}: not a record of a repair: {error}") from None

@@ -364,7 +364,7 @@ async def read_lock(*, path: str) -> dict[str, Any]:
     """Platforms, channels and records of a lock file, whoever wrote it."""
     try:
         lock = rattler.LockFile.from_path(Path(path))
-        environment = lock.default_environment()
+        environment = lock.environment("default")  # default_environment() wraps even none
     except Exception as error:
         raise EngineError("input", f"{path}: not a lock file: {one_line(error)}") from None
     if environment is None:
@@ -374,7 +374,7 @@ async def read_lock(*, path: str) -> dict[str, Any]:
     for platform in environment.platforms():
         records = environment.conda_repodata_records_for_platform(platform) or []
         found["platforms"][str(platform.subdir)] = {
-            "virtual": dict(item.split("=", 1)[:2] for item in platform.virtual_packages),
+            "virtual": dict(item.partition("=")[::2] for item in platform.virtual_packages),
             "records": [_json(record) for record in _sorted(records)],
         }
     return found

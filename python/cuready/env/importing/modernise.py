@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from typing import Any
-from urllib.parse import urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
@@ -19,6 +18,7 @@ from packaging.version import InvalidVersion, Version
 from cuready._util import tomllib
 from cuready.env.importing.request import CondaSpec, Request, requirement_name
 from cuready.mirrors import urls
+from cuready.mirrors.urls import split_url
 
 __all__ = ["Change", "Modern", "modernise"]
 
@@ -225,7 +225,7 @@ def _means_cuda(spec: CondaSpec) -> bool:
 
 
 def _number(text: str) -> Version | None:
-    match = re.search(r"\d+(?:\.\d+)*", text)
+    match = re.search(r"[0-9]{1,9}(?:\.[0-9]{1,9})*", text)
     return Version(match[0]) if match else None
 
 
@@ -270,7 +270,7 @@ def _pip_item(item: str, names: set[str], modern: Modern) -> str:
 def _indexes(request: Request, modern: Modern) -> None:
     """Indexes of PyTorch become "torch", mirrors of PyPI go, whatever else stays by its address."""
     for url in [*request.index_urls, *request.extra_index_urls, *request.find_links]:
-        parts = urlsplit(url)
+        parts = split_url(url)
         path = parts.path.lower()
         if "pytorch.org" in (parts.hostname or "") or "pytorch" in path:
             modern.pip_index = "torch"

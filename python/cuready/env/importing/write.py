@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from cuready._util import one_line
 from cuready.env.importing.modernise import Modern
 from cuready.env.importing.request import Request, requirement_name
 from cuready.env.recipe import Recipe
+from cuready.errors import RecipeError
 
 __all__ = ["EXPORTS", "recipe_document", "recipe_toml"]
 
@@ -245,9 +247,12 @@ def _pixi_pair(spec: str) -> tuple[str, Any]:
 
 
 def _pixi_pip(item: str) -> tuple[str, Any]:
-    from packaging.requirements import Requirement
+    from packaging.requirements import InvalidRequirement, Requirement
 
-    requirement = Requirement(item)
+    try:
+        requirement = Requirement(item)
+    except InvalidRequirement as error:
+        raise RecipeError(f"pip.requirements: {item!r}: {one_line(error)}") from None
     if requirement.url:
         return requirement.name, {"url": requirement.url}
     version = str(requirement.specifier) or "*"

@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from cuready.env.pip.model import Pin
 from cuready.errors import EnvError
@@ -19,7 +18,7 @@ from cuready.mirrors import effective
 from cuready.mirrors.catalogue import Mirror, load
 from cuready.mirrors.locations import Machine
 from cuready.mirrors.net.request import DownloadRequest, FileKind, Source
-from cuready.mirrors.urls import redact
+from cuready.mirrors.urls import redact, split_url
 
 __all__ = ["PYPI", "Way", "canonical", "request_of", "ways"]
 
@@ -47,7 +46,7 @@ class Way:
     @property
     def hosts(self) -> frozenset[str]:
         """The hosts of the copies."""
-        return frozenset(urlsplit(url).netloc for url in (self.pypi, self.torch) if url)
+        return frozenset(split_url(url).netloc for url in (self.pypi, self.torch) if url)
 
 
 def ways(
@@ -109,11 +108,11 @@ def canonical(url: str, way: Way) -> str:
     match = _PYPI_PATH.search(plain)
     if match:
         return PYPI_FILES + match[1]
-    host = urlsplit(plain).netloc
-    official = {urlsplit(PYPI).netloc, urlsplit(TORCH).netloc}
+    host = split_url(plain).netloc
+    official = {split_url(PYPI).netloc, split_url(TORCH).netloc}
     if host not in way.hosts or host in official:
         return plain
-    match = _TORCH_PATH.search(urlsplit(plain).path)
+    match = _TORCH_PATH.search(split_url(plain).path)
     if match and way.torch and plain.startswith(way.torch.rsplit("/", 1)[0]):
         return TORCH + match[1]
     raise EnvError(
@@ -147,7 +146,7 @@ def _address(url: str, way: Way) -> str:
         if way.pypi == PYPI:
             return url
         return f"{way.pypi.removesuffix('/simple')}/packages/{url.removeprefix(PYPI_FILES)}"
-    match = _TORCH_PATH.search(urlsplit(url).path)
+    match = _TORCH_PATH.search(split_url(url).path)
     if url.startswith(TORCH) and match and way.torch:
         return f"{way.torch.rsplit('/', 1)[0]}/{match[1]}"
     return ""

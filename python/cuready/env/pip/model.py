@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from packaging.utils import canonicalize_name
+
+from cuready.mirrors.urls import split_url
 
 __all__ = ["Pin", "PipLock"]
 
@@ -38,7 +40,7 @@ class Pin:
     @property
     def file_name(self) -> str:
         """``numpy-2.1.0-cp312-cp312-manylinux_2_28_x86_64.whl``."""
-        return unquote(PurePosixPath(urlsplit(self.url).path).name)
+        return unquote(PurePosixPath(split_url(self.url).path).name)
 
     @property
     def is_wheel(self) -> bool:

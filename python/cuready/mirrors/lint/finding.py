@@ -10,11 +10,11 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from cuready._util import tomllib
 from cuready.mirrors import urls
 from cuready.mirrors.catalogue import Catalogue, Mirror
+from cuready.mirrors.urls import split_url
 
 __all__ = ["KINDS", "Fault", "Report", "close_key", "known_keys", "mirror_of"]
 
@@ -149,5 +149,5 @@ def _doubled(url: str) -> str | None:
 
 
 def _is_local(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+    host = split_url(url).hostname or ""
     return host in ("localhost", "::1") or host.startswith("127.")

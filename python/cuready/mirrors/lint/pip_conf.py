@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
 
 from cuready.mirrors import urls
 from cuready.mirrors.catalogue import Catalogue
@@ -12,6 +11,7 @@ from cuready.mirrors.editors.ini_edit import Option
 from cuready.mirrors.editors.pip_conf import INDEX_KEYS
 from cuready.mirrors.editors.text import ConfigSyntaxError
 from cuready.mirrors.lint.finding import Report, known_keys
+from cuready.mirrors.urls import split_url
 
 __all__ = ["check", "index_address"]
 
@@ -52,7 +52,7 @@ def index_address(url: str, line: int, report: Report, *, refused: bool = False)
         )  # fmt: skip
         return
     owner = report.catalogue.owner_of(url)
-    if owner is None or owner.pypi is None or urlsplit(url).path.rstrip("/").endswith("/simple"):
+    if owner is None or owner.pypi is None or split_url(url).path.rstrip("/").endswith("/simple"):
         return
     if owner.torch is not None and _below(url, owner.torch.url_template):
         return
@@ -119,7 +119,7 @@ def _trusted(options: list[Option]) -> set[str]:
 
 
 def _host(url: str) -> str:
-    return urlsplit(url).hostname or ""
+    return split_url(url).hostname or ""
 
 
 def _flat_directory(url: str, catalogue: Catalogue) -> str | None:
@@ -130,4 +130,4 @@ def _flat_directory(url: str, catalogue: Catalogue) -> str | None:
 
 
 def _below(url: str, template: str) -> bool:
-    return urlsplit(url).path.startswith(urlsplit(template).path.split("{")[0])
+    return split_url(url).path.startswith(split_url(template).path.split("{")[0])

@@ -25,7 +25,7 @@ from typing import Any
 import platformdirs
 from filelock import FileLock, Timeout
 
-from cuready._util import format_bytes, write_atomically
+from cuready._util import format_bytes, parse_json, write_atomically
 from cuready.errors import IncompleteError
 from cuready.mirrors.net.cancel import CancelToken
 from cuready.mirrors.net.faults import kill_point
@@ -200,7 +200,7 @@ class Cache:
     def recall(self, url: str) -> dict[str, Any] | None:
         """What ``remember`` recorded for ``url``: ``sha256``, ``size``, ``as_of``; else None."""
         try:
-            record = json.loads(self._seen(url).read_bytes())
+            record = parse_json(self._seen(url).read_bytes())
         except (OSError, ValueError):
             return None
         good = isinstance(record, dict) and record.get("url") == url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from cuready.mirrors.net.options import NetOptions
 from cuready.mirrors.net.trust import ssl_context
 
 __all__ = ["Failure", "HttpClient", "Reply"]
+
+_LENGTH = re.compile(r"[0-9]{1,19}")  # a longer number is no size, and int() may refuse it
 
 
 class Failure(Exception):  # noqa: N818 - a signal inside, always turned into an Attempt
@@ -56,7 +59,7 @@ class Reply:
     def content_length(self) -> int | None:
         """``Content-Length`` when it is a number and the body is not encoded."""
         value = self.response.headers.get("content-length", "")
-        return int(value) if value.isascii() and value.isdigit() else None
+        return int(value) if _LENGTH.fullmatch(value) else None
 
 
 class HttpClient:

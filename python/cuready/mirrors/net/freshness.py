@@ -7,14 +7,13 @@ MirrorZ data format 1.4: https://github.com/mirrorz-org/mirrorz#data-format-v14-
 
 from __future__ import annotations
 
-import email.utils
-import json
 import re
 from datetime import datetime, timezone
 
+from cuready._util import parse_json
 from cuready.mirrors.net.ladder import ProbeKind
 
-__all__ = ["NAMES", "from_http_date", "read_status"]
+__all__ = ["NAMES", "read_status"]
 
 # The names under which sites list each collection (mirrorz `cname.json` maps most to these).
 NAMES: dict[ProbeKind, tuple[str, ...]] = {
@@ -29,7 +28,7 @@ _STATUS = re.compile(r"([A-Z])(\d{9,11})?")
 def read_status(document: bytes, style: str, kind: ProbeKind) -> datetime | None:
     """When the collection was last copied whole; None when the document does not say."""
     try:
-        data = json.loads(document)
+        data = parse_json(document)
     except ValueError:
         return None
     entries = data.get("mirrors") if style == "mirrorz" and isinstance(data, dict) else data
@@ -59,12 +58,3 @@ def _time(value: object) -> datetime | None:
         return datetime.fromtimestamp(seconds, timezone.utc) if seconds > 0 else None
     except (ValueError, OverflowError, OSError):
         return None
-
-
-def from_http_date(value: str) -> datetime | None:
-    """``Last-Modified`` as a time in UTC; None when it is none."""
-    try:
-        date = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError):
-        return None
-    return date if date.tzinfo is not None else date.replace(tzinfo=timezone.utc)

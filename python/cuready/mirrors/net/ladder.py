@@ -7,8 +7,6 @@ six causes. ``diagnose`` climbs until a rung breaks and says which, with what wa
 
 from __future__ import annotations
 
-import email.utils
-import json
 import re
 import ssl
 import time
@@ -20,14 +18,17 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlsplit
 
+from cuready._util import parse_json
 from cuready.errors import CureadyError
 from cuready.mirrors.net.causes import CAUSES, Cause
 from cuready.mirrors.net.classify import cause_of_exception, cause_of_status
 from cuready.mirrors.net.client import Failure, HttpClient, Reply
 from cuready.mirrors.net.content import HEAD_BYTES, check_head
+from cuready.mirrors.net.dates import from_http_date
 from cuready.mirrors.net.options import PIP_USER_AGENT, NetOptions
 from cuready.mirrors.net.request import FileKind
 from cuready.mirrors.net.rungs import Climb, Rung, Stop, climb_to_tls
+from cuready.mirrors.urls import split_url
 
 __all__ = ["LadderReport", "ProbeKind", "diagnose", "links_in", "probe_url"]
 
@@ -247,13 +248,8 @@ def _read(reply: Reply, limit: int) -> bytes:
 
 def _skew(reply: Reply) -> float | None:
     """Seconds by which this machine's clock is ahead of the server's."""
-    try:
-        date = email.utils.parsedate_to_datetime(reply.response.headers.get("date", ""))
-    except (TypeError, ValueError):
-        return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=timezone.utc)
-    return (datetime.now(timezone.utc) - date).total_seconds()
+    date = from_http_date(reply.response.headers.get("date", ""))
+    return None if date is None else (datetime.now(timezone.utc) - date).total_seconds()
 
 
 # --- content --------------------------------------------------------------------------------------
@@ -306,7 +302,7 @@ def _is_repodata(body: bytes, content_type: str, _url: str) -> Rung:
         return Rung("content", True, "compressed repodata")
     if len(body) < _SAMPLE:
         try:
-            document = json.loads(body)
+            document = parse_json(body)
             count = len(document.get("packages", {})) + len(document.get("packages.conda", {}))
         except (ValueError, AttributeError, TypeError):
             raise Stop(Cause.WRONG_CONTENT, "repodata.json is not valid JSON: cut off?") from None
@@ -323,7 +319,7 @@ def _is_index(body: bytes, content_type: str, url: str) -> Rung:
     if "json" in content_type and body.lstrip().startswith(b"{"):
         count = body.count(b'"filename"')
     else:
-        names = [urlsplit(link).path for link in links_in(body.decode("utf-8", "replace"))]
+        names = [split_url(link).path for link in links_in(body.decode("utf-8", "replace"))]
         count = sum(name.endswith((".whl", ".tar.gz", ".zip")) for name in names)
         if not count and re.search(rb"<form|type=.?password|<script", body, re.IGNORECASE):
             raise Stop(Cause.CAPTIVE_PORTAL, "an HTML page with a form or a script, and no package")

@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from cuready._util import write_atomically
+from cuready._util import parse_json, write_atomically
 from cuready.mirrors.net.cache import disk_error, hash_file
 from cuready.mirrors.net.faults import kill_point
 
@@ -85,7 +85,7 @@ class Partial:
 
     def _read_journal(self) -> tuple[list[Segment], int | None, list[Segment]]:
         try:
-            journal: dict[str, Any] = json.loads(self._journal.read_bytes())
+            journal: dict[str, Any] = parse_json(self._journal.read_bytes())
             if journal["schema"] != _SCHEMA:
                 return [], None, []
             segments = [Segment(**entry) for entry in journal["segments"]]

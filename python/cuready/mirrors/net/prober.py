@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import httpx
 
@@ -19,11 +19,13 @@ from cuready.mirrors.net.causes import Cause
 from cuready.mirrors.net.classify import cause_of_exception, cause_of_status
 from cuready.mirrors.net.client import Failure, HttpClient, Reply
 from cuready.mirrors.net.content import HEAD_BYTES, check_head
-from cuready.mirrors.net.freshness import from_http_date, read_status
+from cuready.mirrors.net.dates import from_http_date
+from cuready.mirrors.net.freshness import read_status
 from cuready.mirrors.net.ladder import ProbeKind, links_in, probe_url
 from cuready.mirrors.net.options import PIP_USER_AGENT, NetOptions
 from cuready.mirrors.net.ranking import Candidate, Sample, Sighting, TestLimits
 from cuready.mirrors.net.request import FileKind
+from cuready.mirrors.urls import split_url
 
 __all__ = ["HttpProber"]
 
@@ -297,7 +299,7 @@ def _packages_in(page: _Page, kind: ProbeKind) -> list[str]:
     if kind is ProbeKind.CONDA_CHANNEL:
         return [urljoin(page.url, name) for name in _largest(_records(page.body))]
     links = links_in(page.body.decode("utf-8", "replace"))
-    wheels = [link for link in links if urlsplit(link).path.endswith(".whl")]
+    wheels = [link for link in links if split_url(link).path.endswith(".whl")]
     if kind is ProbeKind.TORCH_WHEELS:
         named = [link for link in wheels if "/torch-" in f"/{link.rpartition('/')[2]}"]
         wheels = named or wheels

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from cuready.errors import InputError
 from cuready.mirrors.net.causes import CAUSES, Cause
+from cuready.mirrors.urls import split_url
 
 __all__ = ["Attempt", "Download", "DownloadRequest", "FileKind", "Source", "Verified"]
 
@@ -35,7 +36,7 @@ class FileKind(str, Enum):
     @classmethod
     def of(cls, url: str) -> FileKind:
         """The kind that a file name says it is; ``OTHER`` when it says nothing."""
-        name = PurePosixPath(urlsplit(url).path).name.lower()
+        name = PurePosixPath(split_url(url).path).name.lower()
         endings = {
             ".conda": cls.CONDA,
             ".tar.bz2": cls.TAR_BZ2,
@@ -78,7 +79,7 @@ class Source:
 
     def __post_init__(self) -> None:
         try:
-            parts = urlsplit(self.url)
+            parts = split_url(self.url)
             host = parts.hostname
             _ = parts.port
         except ValueError as error:
@@ -128,7 +129,7 @@ class DownloadRequest:
         if not self.canonical_url:
             object.__setattr__(self, "canonical_url", first)
         if not self.name:
-            path = urlsplit(self.canonical_url).path
+            path = split_url(self.canonical_url).path
             object.__setattr__(self, "name", unquote(PurePosixPath(path).name) or "download")
 
     @classmethod

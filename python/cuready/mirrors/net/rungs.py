@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import http.client
 import socket
 import ssl
@@ -18,6 +17,7 @@ from cuready._util import one_line
 from cuready.mirrors.net.causes import Cause
 from cuready.mirrors.net.certificate import read_certificate
 from cuready.mirrors.net.classify import cause_of_tls
+from cuready.mirrors.net.dates import from_http_date
 from cuready.mirrors.net.trust import proxy_for, ssl_context
 
 __all__ = ["Climb", "Rung", "Stop", "climb_to_tls"]
@@ -313,7 +313,6 @@ def _look_without_trust(climb: Climb) -> tuple[bytes | None, datetime | None]:
                 )
                 answer = http.client.HTTPResponse(tls, method="HEAD")
                 answer.begin()
-                date = email.utils.parsedate_to_datetime(answer.getheader("Date") or "")
-                return der, date if date.tzinfo else date.replace(tzinfo=timezone.utc)
+                return der, from_http_date(answer.getheader("Date") or "")
     except (Stop, OSError, http.client.HTTPException, TypeError, ValueError, UnicodeError):
         return der, None

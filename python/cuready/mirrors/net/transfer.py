@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import re
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from cuready.mirrors.net.causes import Cause
 from cuready.mirrors.net.classify import cause_of_exception, cause_of_status
 from cuready.mirrors.net.client import Failure, HttpClient, Reply
 from cuready.mirrors.net.content import HEAD_BYTES, check_head
+from cuready.mirrors.net.dates import from_http_date
 from cuready.mirrors.net.faults import kill_point
 from cuready.mirrors.net.partial import Partial
 from cuready.mirrors.net.request import DownloadRequest, FileKind, Source
@@ -258,12 +258,11 @@ def _validator(response: httpx.Response) -> str:
     if etag.startswith('"'):
         return etag
     modified = str(response.headers.get("last-modified", ""))
-    date = str(response.headers.get("date", ""))
-    try:
-        age = email.utils.parsedate_to_datetime(date) - email.utils.parsedate_to_datetime(modified)
-    except (TypeError, ValueError):
+    date = from_http_date(str(response.headers.get("date", "")))
+    changed = from_http_date(modified)
+    if date is None or changed is None:
         return ""
-    return modified if age.total_seconds() >= 60 else ""
+    return modified if (date - changed).total_seconds() >= 60 else ""
 
 
 def _retry_after(response: httpx.Response) -> float | None:
@@ -271,10 +270,7 @@ def _retry_after(response: httpx.Response) -> float | None:
     value = str(response.headers.get("retry-after", "")).strip()
     if value.isascii() and value.isdigit():
         return float(value)
-    try:
-        until = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+    until = from_http_date(value)
+    if until is None:
         return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=timezone.utc)
     return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())

@@ -18,7 +18,9 @@ from cuready.probe.elf import ElfError, parse_header
 __all__ = ["Interpreter", "read_interpreter"]
 
 _READ_LIMIT = 4 << 20  # ld.so is 200 KB to 1.5 MB
-_VERSION = re.compile(rb"(?:ld\.so|GNU C Library) \([^)\n]*\) [a-z]+ release version (\d+)\.(\d+)")
+_VERSION = re.compile(
+    rb"(?:ld\.so|GNU C Library) \([^)\n]*\) [a-z]+ release version (\d{1,3})\.(\d{1,4})"
+)
 _SYSTEM_DIRS = re.compile(rb"(?:/[\w./+-]*lib[\w./+-]*/\0){2,}")
 _MULTIARCH = re.compile(rb"\0(lib/[a-z0-9_]+-linux-gnu[a-z0-9_]*)\0")
 _NEEDED_FLAGS = {  # x86-64 micro-architecture levels, by the names in /proc/cpuinfo

@@ -1,0 +1,176 @@
+"""Fuzzes many targets for long, several at a time, in slices that go on where the last one ended.
+
+``ci/fuzz.sh`` starts it. What was found stays in ``build/fuzz``: ``TARGET/`` is the grown corpus,
+``TARGET-broken-*`` inputs that broke a parser, ``ledger.json`` how long each target has run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "python"), str(ROOT)]
+
+from tests.fuzz.targets._support import MEMORY, SCRATCH  # noqa: E402 - path first
+
+WORK = ROOT / "build/fuzz"
+CORPUS = ROOT / "tests/data/fuzz"
+RSS_MB, INPUT_S, MAX_BYTES = 1024, 10, 65536
+_COVERAGE = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)")
+
+
+class Ledger:
+    """Seconds, inputs, coverage and findings of each target, over all runs of this checkout."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self.rows: dict[str, dict[str, Any]] = {}
+        if path.is_file():
+            self.rows = json.loads(path.read_text())
+
+    def add(self, target: str, seconds: float, log: str, broken: Sequence[str]) -> dict[str, Any]:
+        """Count one slice. ``broken``: names of the inputs that it found."""
+        inputs = re.search(r"stat::number_of_executed_units: *(\d+)", log)
+        peak = re.search(r"stat::peak_rss_mb: *(\d+)", log)
+        covered = _COVERAGE.findall(log)
+        with self._lock:
+            row = self.rows.setdefault(
+                target, {"seconds": 0.0, "inputs": 0, "coverage": 0, "corpus": 0, "peak_mb": 0,
+                         "findings": []},
+            )  # fmt: skip
+            row["seconds"] = round(row["seconds"] + seconds, 1)
+            row["inputs"] += int(inputs[1]) if inputs else 0
+            row["peak_mb"] = max(row["peak_mb"], int(peak[1]) if peak else 0)
+            if covered:
+                row["coverage"] = max(row["coverage"], int(covered[-1][0]))
+                row["corpus"] = int(covered[-1][2])
+            row["findings"] = sorted({*row["findings"], *broken})
+            self.path.write_text(json.dumps(self.rows, indent=1, sort_keys=True))
+            return dict(row)
+
+
+def run_slice(target: str, seconds: int, python: str, number: int) -> tuple[float, str, list[str]]:
+    """Fuzz ``target`` once. The time it really ran, its log, the inputs that broke it."""
+    folder = WORK / target
+    folder.mkdir(parents=True, exist_ok=True)
+    before = {path.name for path in WORK.glob(f"{target}-broken-*")}
+    command = [
+        python, str(ROOT / "tests/fuzz/fuzz.py"), target, f"-max_total_time={seconds}",
+        f"-timeout={INPUT_S}", f"-rss_limit_mb={RSS_MB}", f"-max_len={MAX_BYTES}", "-reload=30",
+        "-print_final_stats=1", f"-artifact_prefix={WORK}/{target}-broken-",
+        str(folder), str(CORPUS / target),
+    ]  # fmt: skip
+    started = time.monotonic()
+    log = WORK / f"{target}.{number}.log"
+    with log.open("wb") as stream, tempfile.TemporaryDirectory(dir=MEMORY) as scratch:
+        env = {**os.environ, SCRATCH: scratch}
+        code = subprocess.run(
+            command, env=env, stdout=stream, stderr=stream, check=False
+        ).returncode
+    spent = time.monotonic() - started
+    text = log.read_text(errors="replace")
+    ready = re.search(r"^fuzz: ready after ([0-9.]+) s$", text, re.MULTILINE)
+    spent = max(0.0, spent - (float(ready[1]) if ready else spent))  # importing is no fuzzing
+    broken = sorted({path.name for path in WORK.glob(f"{target}-broken-*")} - before)
+    if code and not broken:
+        broken = [f"exit {code}, see {log.relative_to(ROOT)}"]
+    return spent, text, broken
+
+
+def slices(targets: Sequence[str], each: int, slice_s: int) -> Iterator[tuple[str, int]]:
+    """(target, seconds) round-robin, until every target had ``each`` seconds."""
+    for done in range(0, each, slice_s):
+        for target in targets:
+            yield target, min(slice_s, each - done)
+
+
+def run(
+    targets: Sequence[str], each: int, slice_s: int, jobs: int, python: str, until: float
+) -> bool:
+    """Run all slices, ``jobs`` at a time, none beyond ``until`` (monotonic). True: nothing broke."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(WORK / "ledger.json")
+    pending: SimpleQueue[tuple[str, int, int]] = SimpleQueue()
+    for number, (target, seconds) in enumerate(slices(targets, each, slice_s)):
+        pending.put((target, seconds, number % max(jobs, 1)))
+    broke: list[str] = []
+
+    def work() -> None:
+        while True:
+            try:
+                target, seconds, number = pending.get_nowait()
+            except Empty:
+                return
+            left = int(until - time.monotonic())
+            if left < 1:
+                return
+            spent, log, broken = run_slice(target, min(seconds, left), python, number)
+            row = ledger.add(target, spent, log, broken)
+            print(f"fuzz: {target:15} {spent:6.0f} s (all runs {row['seconds']:7.0f} s), "
+                  f"{row['inputs']:10} inputs, coverage {row['coverage']:5}, "
+                  f"{row['peak_mb']:4} MB{''.join(f', BROKE: {name}' for name in broken)}",
+                  flush=True)  # fmt: skip
+            if broken:
+                broke.append(target)
+                print("\n".join(log.splitlines()[-30:]), file=sys.stderr, flush=True)
+
+    threads = [threading.Thread(target=work) for _ in range(jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return not broke
+
+
+def sow(targets: Sequence[str]) -> None:
+    """Lay the many seeds of :func:`tests.fuzz.seeds.plenty` into the corpora of a long run."""
+    import hashlib
+
+    from tests.fuzz.seeds import plenty
+
+    for target in targets:
+        folder = WORK / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for data in plenty(target):
+            (folder / hashlib.sha1(data, usedforsecurity=False).hexdigest()).write_bytes(data)
+
+
+def main() -> int:
+    """The command line of ``ci/fuzz.sh``."""
+    parser = argparse.ArgumentParser(prog="ci/fuzz.sh", description=__doc__)
+    parser.add_argument("words", nargs="*", metavar="SECONDS TARGET", help="as above")
+    parser.add_argument("--each", type=int, help="seconds for each target instead")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument("--slice", type=int, default=0, help="seconds of one process; 0: --each")
+    parser.add_argument("--until", type=float, default=0, help="stop after so many seconds")
+    options = parser.parse_args()
+    words = list(options.words)
+    seconds = int(words.pop(0)) if words and words[0].isdigit() else 90
+    known = sorted(path.name for path in CORPUS.iterdir())
+    targets = words or known
+    unknown = sorted(set(targets) - set(known))
+    if unknown:
+        parser.error(f"no target is called {unknown[0]}; there are {', '.join(known)}")
+    each = options.each or max(1, seconds // len(targets))
+    if options.each:
+        sow(targets)
+    until = time.monotonic() + (options.until or 10**9)
+    fine = run(targets, each, options.slice or each, options.jobs, sys.executable, until)
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
