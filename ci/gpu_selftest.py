@@ -293,7 +293,7 @@ STEPS = {"quick": step_quick, "copies": step_copies, "bench": step_bench,
          "reports": step_reports, "build": step_build, "soak": step_soak}  # fmt: skip
 
 
-def main() -> int:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="ci/gpu_selftest.sh")
     parser.add_argument("--library", type=Path, help="the TensorRT library")
     parser.add_argument("--plan", type=Path, action="append", help="a plan to time")
@@ -303,6 +303,11 @@ def main() -> int:
     prepared = WORK / "libraries" / "10.6"
     if arguments.library is None and (prepared / "libnvinfer.so.10").is_file():
         arguments.library = prepared / "libnvinfer.so.10"
+    return arguments
+
+
+def main() -> int:
+    arguments = parse()
     OUT.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for name in arguments.steps or STEPS:
