@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(console|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LIMIT_S = 280
 
@@ -41,13 +41,14 @@ def pages() -> list[Path]:
 
 
 def commands() -> Iterator[Command]:
-    """The lines after a prompt in all ```console blocks, in reading order."""
+    """What a reader would type, in reading order: the lines after a prompt in ```console blocks,
+    and all lines of ```sh blocks."""
     for page in pages():
-        for block in BLOCK.findall(page.read_text(encoding="utf-8")):
-            lines = block.replace("\\\n", " ").splitlines()
-            for line in lines:
-                if line.startswith("$ "):
-                    yield Command(str(page.relative_to(ROOT)), line.removeprefix("$ ").strip())
+        for kind, block in BLOCK.findall(page.read_text(encoding="utf-8")):
+            prompt = "$ " if kind == "console" else ""
+            for line in block.replace("\\\n", " ").splitlines():
+                if line.startswith(prompt) and line.strip():
+                    yield Command(str(page.relative_to(ROOT)), line.removeprefix(prompt).strip())
 
 
 def inline_commands() -> Iterator[Command]:

@@ -14,7 +14,9 @@ import re
 import shlex
 import shutil
 import socket
+import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,7 +35,9 @@ EVERY = list(console.commands())
 PAGES = sorted({command.page for command in EVERY})
 EMBED, GPU_SUITE = "docs/how-to/embed.md", "docs/how-to/run-the-gpu-suite.md"
 TORCH = "examples/torch_project/README.md"
+WEIGHTS, WHY = "docs/how-to/weights.md", "docs/how-to/why.md"
 RTX = "1.7.1.116"
+EXTENSION = sysconfig.get_config_var("EXT_SUFFIX")
 FOR_WHAT = "--cuda 12.9 --capability 8.6"
 
 
@@ -135,6 +139,7 @@ def mentioned_in(file: str, *words: str) -> Callable[[str], None]:
     return check
 
 
+DOWNLOADS_MUCH = "downloads hundreds of MB from their publishers"
 NEEDS_GPU = "runs for minutes on a machine with a GPU"
 NEEDS_INDEX = "installs from the package index, where cuready itself is not"
 # Page, the line as it stands, why it is not run, what is checked instead.
@@ -149,6 +154,11 @@ NOT_RUN: list[tuple[str, str, str, Callable[[str], None]]] = [
      "part of the run of all tests", mentioned_in("pyproject.toml", 'testpaths = ["tests/unit"')),
     (EMBED, "pip install 'cuready[runtime]' 'uvicorn[standard]'", NEEDS_INDEX, installs),
     (EMBED, "pip install 'cuready[runtime]' PySide6-Essentials", NEEDS_INDEX, installs),
+    *((WEIGHTS, f"cuready weights fetch {words}", DOWNLOADS_MUCH, is_a_command) for words in (
+        "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+        "https://huggingface.co/openai-community/gpt2/resolve/main/model.safetensors",
+        "https://github.com/deepinsight/insightface/releases/download/v0.7/buffalo_l.zip",
+        "https://example.org/my-model.bin --for ./models --sha256 HEX", "list.txt --for ./models")),
     *((GPU_SUITE, f"ci/gpu.sh {words}", NEEDS_GPU, parses("gpu_suite"))
       for words in ("--from DIR all", "--from DIR prepare", "correctness", "refusals", "benchmark")),
     (GPU_SUITE, "ci/gpu_selftest.sh", NEEDS_GPU, parses("gpu_selftest")),
@@ -235,9 +245,29 @@ def furnish(page: str, folder: Path) -> None:
         model(folder / "model.onnx")
     if page == EMBED:
         shutil.copytree(ROOT / "examples", folder / "examples")
+    if page == WHY:
+        libraries_to_ask_about(folder, folder.parent / "home" / "envs" / "old")
     if page == TORCH:
         shutil.copytree(ROOT / "examples" / "torch_project", folder, dirs_exist_ok=True)
     (folder / "model.plan").write_bytes(plan)
+
+
+def libraries_to_ask_about(folder: Path, other: Path) -> None:
+    """Packages called torch and tensorrt with a module each, here and in another environment."""
+    source = folder / "module.c"
+    source.write_text(
+        "void *PyInit__C(void) { return 0; }\nvoid *PyInit_tensorrt(void) { return 0; }\n"
+    )
+    (folder / "build").mkdir()
+    library = folder / "build" / "my_extension.so"
+    subprocess.run(["cc", "-shared", "-fPIC", source, "-o", library], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", other], check=True)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for site in (folder / "site", other / "lib" / version / "site-packages"):
+        for name, inside in (("torch", f"_C{EXTENSION}"), ("tensorrt", "tensorrt.so")):
+            (site / name).mkdir(parents=True)
+            shutil.copy(library, site / name / inside)
+            (site / name / "__init__.py").write_text("")
 
 
 def picture(path: Path) -> None:
@@ -288,6 +318,9 @@ def test_a_page_s_commands_work(
         beside.mkdir()
         (beside / "python").symlink_to(request.getfixturevalue("torch_python"))
         machine["PATH"] = f"{beside}:{machine['PATH']}"
+    if page == WHY:
+        machine["PYTHONPATH"] = str(folder / "site")
+        machine["LD_LIBRARY_PATH"] = str(Path(machine["CUREADY_TENSORRT"]).parent)
     added = [str(part) for part in parts(page, pypi_unpacked, request)]
     machine["PYTHONPATH"] = os.pathsep.join([*added, *filter(None, [machine["PYTHONPATH"]])])
     lines = [as_run(command) for command in EVERY if command.page == page and is_run(command)]
