@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -16,6 +17,7 @@ from cuready.selftest.job import StageFailedError
 from cuready.selftest.model import Figure, Report, Series, StageResult, Status
 from cuready.selftest.proofs.timing import judge_events, judge_overlap
 from cuready.selftest.render import render
+from cuready.selftest.render.plot import plot
 from cuready.selftest.stages import STAGES, Options, chosen
 
 
@@ -121,3 +123,18 @@ def test_html_loads_nothing() -> None:
     text = render(made(), "html")
     for word in ("<script", "<link", "src=", "@import", "url("):
         assert word not in text
+
+
+@pytest.mark.parametrize(
+    ("values", "expected_labels"),
+    [
+        ([0.0021, 0.0024, 0.0267], ["0", "0.01", "0.02", "0.03"]),
+        ([2475, 2959, 3000], ["2,200", "2,400", "2,600", "2,800", "3,000"]),
+        ([46.0], ["35", "40", "45", "50"]),
+        ([0.0, 0.0], ["0", "0.5", "1"]),
+    ],
+)
+def test_a_plot_s_axis_has_round_numbers(values: list[float], expected_labels: list[str]) -> None:
+    line = Series("clocks", "clock", [float(i) for i in range(len(values))], values, "s", "MHz")
+    labels = re.findall(r'text-anchor="end">([\d.,]+)</text>', plot("Clocks", [line]))
+    assert labels[: len(expected_labels)] == expected_labels

@@ -54,7 +54,12 @@ def shipped() -> list[dict[str, Any]]:
     given = os.environ.get("CUREADY_SELFTEST_PLANS")
     own = resources.files("cuready.selftest").joinpath("data/plans")
     folder = Path(given) if given else own
-    plans = json.loads(folder.joinpath("manifest.json").read_text("utf-8"))["plans"]
+    try:
+        plans = json.loads(folder.joinpath("manifest.json").read_text("utf-8"))["plans"]
+    except (OSError, ValueError, KeyError) as error:
+        raise StageFailedError(
+            f"CUREADY_SELFTEST_PLANS={given}: no manifest.json with plans there ({error})"
+        ) from None
     for plan in plans:
         plan["plan"] = folder.joinpath(plan["file"])
         plan["answers"] = folder.joinpath(plan["expected"])
