@@ -214,6 +214,33 @@ def test_build_without_a_builder_says_what_to_install(engine: Command, tmp_path:
     assert "pip install tensorrt" in done.stderr
 
 
+ABORTS = """
+import os, sys
+__version__ = "10.6.0.post1"
+class ILogger:
+    ERROR, INTERNAL_ERROR, WARNING = range(3)
+def Builder(logger):
+    sys.stderr.write(
+        "terminate called after throwing an instance of 'nvinfer1::APIUsageError'\\n"
+        "  what():  CUDA initialization failure with error: 35. Please check your CUDA installation\\n")
+    sys.stderr.flush()
+    os.abort()
+"""
+
+
+def test_a_builder_that_aborts_is_explained_by_its_last_words(
+    engine: Command, tmp_path: Path
+) -> None:
+    """So TensorRT 10.6's own bindings end where no driver is: seen with 10.6.0.post1."""
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    (tmp_path / "tensorrt.py").write_text(ABORTS)  # `python -m` looks in the current folder first
+    done = engine("build", "m.onnx", "--builder", "tensorrt")
+    assert done.returncode == 1
+    assert "TensorRT cannot use the GPU (CUDA error 35)" in done.stderr
+    assert "run `cuready doctor`" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_layers_come_from_names_or_objects() -> None:
     assert [layer.name for layer in layers_of({"Layers": ["a", "b"]})] == ["a", "b"]
     (layer,) = layers_of(
