@@ -3,12 +3,13 @@
     python benchmarks/asgi.py model.plan                 # a minute each, in six turns
     python benchmarks/asgi.py model.plan --seconds 5     # a quick look
 
-Both servers run all the time, each as one process with the plan loaded once, and are asked in turn:
-so neither has the quieter machine. The load comes from benchmarks/native/load.cpp on threads of its
-own; latency counts from the moment a request was due, and ``late_p99_us`` says what the generator
-adds itself. ``--rate 0`` sends as fast as answers come instead. A third server, uvicorn with an
-application that does nothing, says how much of Python's time is the HTTP server's. Prints one line
-of JSON. Exit codes: 0 no errors and p99 within ``--limit``, 1 not, 2 wrong usage.
+Both servers run all the time and are asked in turn: so neither has the quieter machine. Each is one
+process with the plan loaded once, or ``--processes`` of them, among which the clients are dealt
+out. The load comes from benchmarks/native/load.cpp on threads of its own; latency counts from the
+moment a request was due, and ``late_p99_us`` says what the generator adds itself. ``--rate 0``
+sends as fast as answers come instead. A third server, uvicorn with an application that does
+nothing, says how much of Python's time is the HTTP server's. Prints one line of JSON. Exit codes:
+0 no errors and p99 within ``--limit``, 1 not, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -116,10 +117,10 @@ class Load:
         self.turns: dict[str, list[Report]] = {name: [] for name in (*SERVERS, FLOOR)}
         self.times: dict[str, list[np.ndarray]] = {name: [] for name in (*SERVERS, FLOOR)}
 
-    def send(self, port: int, seconds: float) -> tuple[Report, np.ndarray]:
+    def send(self, ports: list[int], seconds: float) -> tuple[Report, np.ndarray]:
         samples = self.body.with_suffix(".samples")
         done = subprocess.run(
-            [self.program, str(port), self.body, str(self.options.clients),
+            [self.program, ",".join(map(str, ports)), self.body, str(self.options.clients),
              str(self.options.rate), str(seconds), str(self.options.threads), samples],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
@@ -128,8 +129,8 @@ class Load:
         report: Report = json.loads(done.stdout)
         return report, np.fromfile(samples, np.float64)
 
-    def turn(self, name: str, port: int, seconds: float) -> None:
-        report, times = self.send(port, seconds)
+    def turn(self, name: str, ports: list[int], seconds: float) -> None:
+        report, times = self.send(ports, seconds)
         self.turns[name].append(report)
         self.times[name].append(times)
 
@@ -161,26 +162,30 @@ def measure(options: argparse.Namespace) -> Report:
         commands = {
             "c++": ([str(build_server(folder)), str(options.plan)], folder),
             "python": ([*uvicorn, "app:app"], EXAMPLES / "asgi_server"),
-            FLOOR: ([*uvicorn, "asgi_floor:app"], ROOT / "benchmarks"),
         }
+        if options.floor:
+            commands[FLOOR] = ([*uvicorn, "asgi_floor:app"], ROOT / "benchmarks")
         ports = {
-            name: running.enter_context(server(command, where, options.plan))
+            name: [running.enter_context(server(command, where, options.plan))
+                   for _ in range(options.processes)]
             for name, (command, where) in commands.items()
-        }
-        answers = {name: answer(ports[name], body) for name in SERVERS}
+        }  # fmt: skip
+        answers = {name: answer(ports[name][0], body) for name in SERVERS}
         load = Load(build_load(folder), folder / "body", options)
         seconds = options.seconds / options.turns
-        for port in ports.values():
-            load.send(port, min(2.0, seconds))  # warm
+        for each in ports.values():
+            load.send(each, min(1.5, seconds))  # warm
         for number in range(options.turns):
             for name in SERVERS if number % 2 == 0 else reversed(SERVERS):
                 load.turn(name, ports[name], seconds)
-        load.turn(FLOOR, ports[FLOOR], seconds)
+        if options.floor:
+            load.turn(FLOOR, ports[FLOOR], seconds)
         made = {name: load.summary(name) for name in ports}
     return {
         "plan": options.plan.name, "body_bytes": len(body), "clients": options.clients,
         "rate": options.rate, "seconds_each": options.seconds, "turns": options.turns,
-        "loop": loop_in_use(), "same_answer": answers["c++"] == answers["python"], **made,
+        "processes": options.processes, "loop": loop_in_use(),
+        "same_answer": answers["c++"] == answers["python"], **made,
     }  # fmt: skip
 
 
@@ -216,6 +221,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--rate", type=float, default=500, help="requests a second; 0: no limit")
     parser.add_argument("--seconds", type=float, default=60, help="for each server")
+    parser.add_argument("--processes", type=int, default=1, help="of each server")
+    parser.add_argument("--no-floor", dest="floor", action="store_false",
+                        help="leave the server without an engine out")  # fmt: skip
     parser.add_argument("--turns", type=int, default=6, help="of each server")
     parser.add_argument("--threads", type=int, default=min(4, max(1, (os.cpu_count() or 1) // 4)),
                         help="of the load generator")  # fmt: skip
@@ -223,8 +231,9 @@ def parse() -> argparse.Namespace:
     options = parser.parse_args()
     if not options.plan.is_file():
         parser.error(f"{options.plan}: no such file")
-    if min(options.rows, options.clients, options.turns, options.threads) < 1:
-        parser.error("rows, clients, turns and threads must be at least 1")
+    counts = (options.rows, options.clients, options.processes, options.turns, options.threads)
+    if min(counts) < 1:
+        parser.error("rows, clients, processes, turns and threads must be at least 1")
     if options.seconds <= 0 or options.rate < 0:
         parser.error("seconds must be above 0, and the rate not below")
     options.plan = options.plan.resolve()

@@ -48,16 +48,23 @@ def unpacked(work: Workplace, name: str) -> Path | None:
     return plain if plain.is_file() else None
 
 
-def scenarios(work: Workplace, seconds: float) -> list[list[str]]:
-    """Arguments of benchmarks/asgi.py. The first is what is asked; the others put it in place:
-    as fast as answers come, and a model whose time the GPU spends."""
-    short = ["--seconds", str(seconds / 5), "--turns", "3"]
-    cnn = str(ENGINES / "cnn.plan")
-    made = [[cnn, "--seconds", str(seconds), "--turns", "6"], [cnn, *short, "--rate", "0"]]
-    resnet = unpacked(work, "resnet50_fp16.plan")
+def scenarios(work: Workplace, seconds: float, first: str) -> list[list[str]]:
+    """Arguments of benchmarks/asgi.py: ``first`` for the whole time, the others for a while.
+
+    ``rate``: 500 requests a second of a small network, most clients idle at any moment. ``all``:
+    the same with all clients waiting all the time. ``all-4``: and four processes of each server.
+    ``resnet50``: all clients waiting for a network whose time the GPU spends.
+    """
+    cnn, resnet = str(ENGINES / "cnn.plan"), unpacked(work, "resnet50_fp16.plan")
+    known = {"rate": [cnn, "--rate", "500"], "all": [cnn, "--rate", "0"],
+             "all-4": [cnn, "--rate", "0", "--processes", "4"]}  # fmt: skip
     if resnet is not None:
-        made += [[str(resnet), *short, "--rate", rate] for rate in ("200", "0")]
-    return made
+        known["resnet50"] = [str(resnet), "--rate", "0"]
+    if first not in known:
+        sys.exit(f"--first {first}: its plan was not given")
+    long = [*known.pop(first), "--seconds", str(seconds), "--turns", "6"]
+    short = ["--seconds", str(seconds / 8), "--turns", "3", "--no-floor"]
+    return [long, *([*arguments, *short] for arguments in known.values())]
 
 
 def simulated_environment(work: Workplace) -> tuple[dict[str, str], Path]:
@@ -76,6 +83,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path(work))
     parser.add_argument("--library", type=Path, help="the TensorRT library")
     parser.add_argument("--seconds", type=float, default=60, help="for each server")
+    parser.add_argument("--first", default="rate", choices=("rate", "all", "all-4", "resnet50"),
+                        help="the load that gets the whole time")  # fmt: skip
     parser.add_argument("--installed", action="store_true", help="use the installed cuready")
     parser.add_argument("--simulated", action="store_true", help="try the script without a GPU")
     arguments = parser.parse_args()
@@ -98,7 +107,7 @@ def main() -> int:
         if library is None:
             sys.exit("TensorRT 10.6 was not given: --from DIR or --library FILE")
         environment = {**os.environ, "CUREADY_TENSORRT": str(library)}
-        runs = scenarios(work, arguments.seconds)
+        runs = scenarios(work, arguments.seconds, arguments.first)
     path = [str(work.site), *filter(None, [os.environ.get("PYTHONPATH")])]
     if not installed:
         environment["PYTHONPATH"] = os.pathsep.join(path)

@@ -1,8 +1,8 @@
 // Sends HTTP requests from many clients at once and says how long they took, in one line of JSON.
 //
-//   load PORT BODY CLIENTS RATE SECONDS THREADS [SAMPLES]
+//   load PORT[,PORT…] BODY CLIENTS RATE SECONDS THREADS [SAMPLES]
 //
-// BODY is the file that every request posts to /infer on 127.0.0.1. RATE is of all clients together, in requests a second, on a
+// BODY is the file that every request posts to /infer on 127.0.0.1; clients are dealt out to the ports in turn. RATE is of all clients together, in requests a second, on a
 // schedule: a request's time counts from the moment it was due, so a server that stalls is not excused from the requests that
 // it kept from being sent. RATE 0: each client sends its next request when the answer is there. "late_p99_us" is how long after
 // its time a request left that could leave (its client had its answer): what the generator itself adds, at most.
@@ -48,7 +48,8 @@ Clock::duration seconds(double s) { return std::chrono::duration_cast<Clock::dur
 [[noreturn]] void fail(char const* what) { throw std::system_error(errno, std::generic_category(), what); }
 
 struct Plan {
-  int port = 0, clients = 0, threads = 1;
+  std::vector<int> ports;
+  int clients = 0, threads = 1;
   double rate = 0, length = 0;
   std::string request;
   char const* samples = nullptr;
@@ -107,8 +108,10 @@ class Worker {
     interval_ = seconds(plan.rate > 0 ? plan.clients / plan.rate : 0);
     for (int number = first; number < plan.clients; number += plan.threads)
       clients_.emplace_back().due = start + interval_ * number / plan.clients;
+    std::size_t number = static_cast<std::size_t>(first);
     for (Client& client : clients_) {
-      client.socket = connect_to(plan.port);
+      client.socket = connect_to(plan.ports[number % plan.ports.size()]);
+      number += static_cast<std::size_t>(plan.threads);
       watch(client.socket, &client);
       waiting_for_time_.emplace(client.due, &client);
     }
@@ -271,7 +274,11 @@ void print(Plan const& plan, Result const& result) {
 }
 
 bool parse(char** arguments, Plan& plan) {
-  plan.port = std::atoi(arguments[0]);
+  for (char const* text = arguments[0]; text != nullptr && *text != '\0';) {
+    plan.ports.push_back(std::atoi(text));
+    char const* const comma = std::strchr(text, ',');
+    text = comma != nullptr ? comma + 1 : nullptr;
+  }
   std::ifstream file(arguments[1], std::ios::binary);
   std::string const body((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   plan.clients = std::atoi(arguments[2]);
@@ -281,7 +288,7 @@ bool parse(char** arguments, Plan& plan) {
   plan.samples = arguments[6];  // null when it was not given: argv ends with it
   plan.request = "POST /infer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/octet-stream\r\nContent-Length: " +
                  std::to_string(body.size()) + "\r\n\r\n" + body;
-  return file && plan.port > 0 && plan.rate >= 0 && plan.length > 0 && plan.threads > 0;
+  return file && !plan.ports.empty() && *std::min_element(plan.ports.begin(), plan.ports.end()) > 0 && plan.rate >= 0 && plan.length > 0 && plan.threads > 0;
 }
 
 }  // namespace
@@ -289,7 +296,7 @@ bool parse(char** arguments, Plan& plan) {
 int main(int argc, char** argv) {
   Plan plan;
   if (argc < 7 || argc > 8 || !parse(argv + 1, plan)) {
-    std::fprintf(stderr, "usage: load PORT BODY CLIENTS RATE SECONDS THREADS [SAMPLES]\n");
+    std::fprintf(stderr, "usage: load PORT[,PORT] BODY CLIENTS RATE SECONDS THREADS [SAMPLES]\n");
     return 2;
   }
   Result const result = run(plan);
