@@ -7,24 +7,27 @@ Both servers run all the time and are asked in turn: so neither has the quieter 
 process with the plan loaded once, or ``--processes`` of them, among which the clients are dealt
 out. The load comes from benchmarks/native/load.cpp on threads of its own; latency counts from the
 moment a request was due, and ``late_p99_us`` says what the generator adds itself. ``--rate 0``
-sends as fast as answers come instead. A third server, uvicorn with an application that does
-nothing, says how much of Python's time is the HTTP server's. Prints one line of JSON. Exit codes:
-0 no errors and p99 within ``--limit``, 1 not, 2 wrong usage.
+sends as fast as answers come instead. A third server, an application that does nothing, says how
+much of Python's time is the HTTP server's. Prints one line of JSON. Exit codes: 0 no errors and p99
+within ``--limit``, 1 not, 2 wrong usage.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
+import importlib.util
 import json
 import math
 import os
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,30 +63,44 @@ def build_load(folder: Path) -> Path:
     return target
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def python_server(name: str, port: int, application: str) -> list[str]:
+    """The command that serves an ASGI application of the current folder."""
+    options = {
+        "granian": ["--interface", "asgi", "--http", "1", "--no-ws", "--log-level", "warning"],
+        "uvicorn": ["--no-access-log", "--log-level", "warning"],
+    }[name]
+    return [sys.executable, "-m", name, "--port", str(port), *options, application]
+
+
 @contextmanager
-def server(command: list[str], folder: Path, plan: Path) -> Iterator[int]:
-    """The port of a server while it runs."""
+def server(command: list[str], port: int, folder: Path, plan: Path) -> Iterator[int]:
+    """The port of a server, once it answers, while it runs."""
     process = subprocess.Popen(
         command, cwd=folder, env={**os.environ, "CUREADY_PLAN": str(plan)}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    watchdog = threading.Timer(120, process.kill)
-    watchdog.start()
     try:
-        assert process.stdout is not None
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if "running on http://" in line:
+        deadline = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
-        else:
-            sys.exit("the server did not start:\n" + "".join(said))
-        watchdog.cancel()
-        yield int(line.rsplit("127.0.0.1:", 1)[1].split()[0])
+            if process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"the server did not start: {' '.join(map(str, command))}")
+            time.sleep(0.05)
+        yield port
     finally:
-        watchdog.cancel()
         process.terminate()
-        process.communicate(timeout=30)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def make_body(plan: Path, rows: int) -> bytes:
@@ -158,18 +175,21 @@ def measure(options: argparse.Namespace) -> Report:
         folder = Path(place)
         body = make_body(options.plan, options.rows)
         (folder / "body").write_bytes(body)
-        uvicorn = [sys.executable, "-m", "uvicorn", "--port", "0", "--no-access-log"]
-        commands = {
-            "c++": ([str(build_server(folder)), str(options.plan)], folder),
-            "python": ([*uvicorn, "app:app"], EXAMPLES / "asgi_server"),
-        }
-        if options.floor:
-            commands[FLOOR] = ([*uvicorn, "asgi_floor:app"], ROOT / "benchmarks")
-        ports = {
-            name: [running.enter_context(server(command, where, options.plan))
-                   for _ in range(options.processes)]
-            for name, (command, where) in commands.items()
+        native = build_server(folder)
+        servers: dict[str, tuple[Callable[[int], list[str]], Path]] = {
+            "c++": (lambda port: [str(native), str(options.plan), str(port)], folder),
+            "python": (lambda port: python_server(options.server, port, "app:app"),
+                       EXAMPLES / "asgi_server"),
+            FLOOR: (lambda port: python_server(options.server, port, "asgi_floor:app"),
+                    ROOT / "benchmarks"),
         }  # fmt: skip
+        if not options.floor:
+            del servers[FLOOR]
+        ports: dict[str, list[int]] = {name: [] for name in servers}
+        for name, (command, where) in servers.items():
+            for port in [free_port() for _ in range(options.processes)]:
+                one = server(command(port), port, where, options.plan)
+                ports[name].append(running.enter_context(one))
         answers = {name: answer(ports[name][0], body) for name in SERVERS}
         load = Load(build_load(folder), folder / "body", options)
         seconds = options.seconds / options.turns
@@ -184,17 +204,15 @@ def measure(options: argparse.Namespace) -> Report:
     return {
         "plan": options.plan.name, "body_bytes": len(body), "clients": options.clients,
         "rate": options.rate, "seconds_each": options.seconds, "turns": options.turns,
-        "processes": options.processes, "loop": loop_in_use(),
+        "processes": options.processes, "server": options.server,
+        "beside_it": installed("uvloop", "httptools"),
         "same_answer": answers["c++"] == answers["python"], **made,
     }  # fmt: skip
 
 
-def loop_in_use() -> str:
-    """What uvicorn takes when it is told nothing: the faster parts where they are installed."""
-    import importlib.util
-
-    has = {name: importlib.util.find_spec(name) is not None for name in ("uvloop", "httptools")}
-    return " + ".join(name for name, there in has.items() if there) or "asyncio + h11"
+def installed(*modules: str) -> str:
+    """Those that are there: the faster parts are taken by the server where they are."""
+    return " + ".join(name for name in modules if importlib.util.find_spec(name) is not None)
 
 
 def judge(report: Report, limit: float) -> bool:
@@ -221,6 +239,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--rate", type=float, default=500, help="requests a second; 0: no limit")
     parser.add_argument("--seconds", type=float, default=60, help="for each server")
+    parser.add_argument("--server", choices=("granian", "uvicorn"),
+                        default="granian" if installed("granian") else "uvicorn",
+                        help="that runs the Python application")  # fmt: skip
     parser.add_argument("--processes", type=int, default=1, help="of each server")
     parser.add_argument("--no-floor", dest="floor", action="store_false",
                         help="leave the server without an engine out")  # fmt: skip

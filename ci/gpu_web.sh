@@ -4,7 +4,7 @@
 #   ci/gpu_web.sh [--from DIR] [--library FILE] [--first rate|all|all-4|resnet50] [--seconds N] [--simulated]
 #
 # Prints one line of JSON, which $OUT gets as gpu-web.json; under five minutes. DIR holds the wheels that the machine
-# lacks (uvicorn, uvloop, httptools, h11, click, …) and whatever else `ci/gpu.sh prepare` takes, which is run first.
+# lacks (granian, uvloop, click, …) and whatever else `ci/gpu.sh prepare` takes, which is run first.
 # $PYTHON chooses the interpreter (python3).
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)

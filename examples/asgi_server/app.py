@@ -1,7 +1,7 @@
 """Serves one TensorRT plan over HTTP as a plain ASGI application: no framework, one thread.
 
     pip install 'cuready[runtime]' 'uvicorn[standard]'
-    CUREADY_PLAN=model.plan uvicorn app:app
+    CUREADY_PLAN=model.plan uvicorn app:app        # or: granian --interface asgi app:app
 
 ``POST /infer`` takes the bytes of the engine's input in C order and answers with those of its
 output; an input whose first extent is dynamic takes as many rows as the bytes hold. ``GET /stats``

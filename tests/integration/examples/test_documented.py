@@ -47,14 +47,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-PORT = free_port()
+PORT, OTHER_PORT = free_port(), free_port()
 
 # Page, what stands there, what is run instead, why.
 CHANGED: list[tuple[str, str, str, str]] = [
     ("docs/how-to/selftest.md", "--long 30", "--long 0.02", "a soak of a second"),
     ("docs/how-to/environments.md", "create pytorch", f"create pytorch {FOR_WHAT}",
      "no driver is here to ask: the options that its refusal names"),
-    (EMBED, "asgi_server app:app", f"asgi_server app:app --port {PORT}", "8000 may be taken"),
+    (EMBED, "uvicorn --app-dir", f"uvicorn --port {PORT} --app-dir", "8000 may be taken"),
+    (EMBED, "granian --interface", f"granian --port {OTHER_PORT} --interface", "8000 is taken"),
     (EMBED, "127.0.0.1:8000", f"127.0.0.1:{PORT}", "8000 may be taken"),
     (EMBED, "--seconds 60", "--seconds 2", "a minute of load proves no more"),
     (EMBED, "live.py model.plan", "live.py model.plan --frames 3", "nobody closes the window"),
@@ -153,6 +154,7 @@ NOT_RUN: list[tuple[str, str, str, Callable[[str], None]]] = [
     ("CONTRIBUTING.md", ".venv/bin/python -m pytest tests/unit",
      "part of the run of all tests", mentioned_in("pyproject.toml", 'testpaths = ["tests/unit"')),
     (EMBED, "pip install 'cuready[runtime]' 'uvicorn[standard]'", NEEDS_INDEX, installs),
+    (EMBED, "pip install 'cuready[runtime]' granian uvloop", NEEDS_INDEX, installs),
     (EMBED, "pip install 'cuready[runtime]' PySide6-Essentials", NEEDS_INDEX, installs),
     *((WEIGHTS, f"cuready weights fetch {words}", DOWNLOADS_MUCH, is_a_command) for words in (
         "https://download.pytorch.org/models/resnet18-f37072fd.pth",
@@ -324,7 +326,8 @@ def test_a_page_s_commands_work(
     added = [str(part) for part in parts(page, pypi_unpacked, request)]
     machine["PYTHONPATH"] = os.pathsep.join([*added, *filter(None, [machine["PYTHONPATH"]])])
     lines = [as_run(command) for command in EVERY if command.page == page and is_run(command)]
-    services = {line: PORT for line in lines if " uvicorn " in line}
+    servers = {" uvicorn ": PORT, " granian ": OTHER_PORT}
+    services = {line: port for line in lines for name, port in servers.items() if name in line}
     for ran in console.run_in_one_shell(lines, folder, machine, services):
         expected = OTHER_CODES.get(ran.text, (0,))
         assert ran.code in expected, f"$ {ran.text}\nexit {ran.code}\n{ran.output[-3000:]}"
