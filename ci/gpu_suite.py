@@ -202,7 +202,7 @@ def show(results: dict[str, Result]) -> str:
     return "\n".join(lines)
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="ci/gpu.sh", description=__doc__)
     parser.add_argument("--from", dest="source", type=Path, help="folder of wheels and libraries")
     parser.add_argument("--work", type=Path, default=Path("/tmp/cuready-gpu"))
@@ -218,7 +218,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    arguments = parse_arguments()
+    arguments = parse()
     suite = Suite(arguments)
     state = suite.work.results / "suite.json"
     results: dict[str, Result] = {}

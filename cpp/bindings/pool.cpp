@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "completions.hpp"
 #include "layout.hpp"
 
 namespace cuready::python {
@@ -223,6 +224,10 @@ void add_done_callback(py::object const& self, py::object const& callback) {
   future.core.on_done([function, argument] { notify_later(function, argument); });
 }
 
+void push_when_done(PyFuture const& future, std::shared_ptr<Completions> completions, std::uint64_t number) {
+  future.core.on_done([completions = std::move(completions), number] { completions->push(number); });
+}
+
 PoolRequest make_request(PyPool& pool, PyFuture& future, py::object const& inputs, py::object const& outputs,
                          py::object const& stream) {
   Request request(pool);
@@ -280,6 +285,7 @@ void bind_future(py::module_& module) {
       .def("done", [](PyFuture const& future) { return future.core.done(); })
       .def("add_done_callback", &add_done_callback, py::arg("callback"),
            "Calls callback(future) once it is done, on a thread of cuready's own.")
+      .def("_push_when_done", &push_when_done, py::arg("completions"), py::arg("number"))
       .def("__await__", [](py::object const& self) { return support("wait_for")(self); });
 }
 
@@ -342,6 +348,7 @@ std::shared_ptr<PyPool> create_pool(std::shared_ptr<Engine> const& engine, int s
 
 void bind_pool(py::module_& module) {
   bind_notifier(module);
+  bind_completions(module);
   bind_future(module);
   py::class_<PyPool, std::shared_ptr<PyPool>>(module, "ContextPool",
                                               "Contexts behind one bounded queue. Threads share it.")

@@ -1,7 +1,7 @@
 """Serves one TensorRT plan over HTTP as a plain ASGI application: no framework, one thread.
 
     pip install 'cuready[runtime]' 'uvicorn[standard]'
-    CUREADY_PLAN=model.plan uvicorn app:app
+    CUREADY_PLAN=model.plan uvicorn app:app        # or: granian --interface asgi app:app
 
 ``POST /infer`` takes the bytes of the engine's input in C order and answers with those of its
 output; an input whose first extent is dynamic takes as many rows as the bytes hold. ``GET /stats``
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import math
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -51,29 +52,32 @@ class Model:
         (self.input,) = engine.inputs.values()
         (self.output,) = engine.outputs.values()
         self.dtype = np.dtype(self.input.dtype)
+        self.is_open = -1 in self.input.shape
         profiles = self.input.profiles
         self.largest: tuple[int, ...] = profiles[-1][2] if profiles else self.input.shape
-        self.max_bytes = int(np.prod(self.largest)) * self.dtype.itemsize
+        self.max_bytes = math.prod(self.largest) * self.dtype.itemsize
+        self.row_bytes = math.prod(self.largest[1:]) * self.dtype.itemsize
         # submit() would block the event loop while the queue is full: `waiting` keeps it from
         # ever being so.
         self.pool = engine.create_pool(CONTEXTS, max_pending=MAX_WAITING, spin=False)
         self.waiting = 0
 
-    def array(self, body: bytes) -> np.ndarray:
-        """The request's bytes as the input array."""
-        shape = self.input.shape
-        if -1 in shape:
-            row = int(np.prod(self.largest[1:])) * self.dtype.itemsize
-            if not body or len(body) % row:
+    def array(self, body: bytes | bytearray) -> np.ndarray:
+        """The request's bytes as the input array, not copied."""
+        if self.is_open:
+            rows, rest = divmod(len(body), self.row_bytes)
+            if rest or not rows:
                 raise RequestError(
-                    400, f"{len(body)} bytes are not a whole number of rows of {row}"
+                    400, f"{len(body)} bytes are not a whole number of rows of {self.row_bytes}"
                 )
-            shape = (len(body) // row, *self.largest[1:])
-        elif len(body) != self.max_bytes:
+            shape = (rows, *self.largest[1:])
+        elif len(body) == self.max_bytes:
+            shape = self.largest
+        else:
             raise RequestError(400, f"{len(body)} bytes, but the input has {self.max_bytes}")
         return np.frombuffer(body, self.dtype).reshape(shape)
 
-    async def infer(self, body: bytes) -> bytes:
+    async def infer(self, body: bytes | bytearray) -> bytes:
         array = self.array(body)
         if self.waiting >= MAX_WAITING:
             raise RequestError(503, "too many requests are waiting")
@@ -139,18 +143,24 @@ class App:
         raise RequestError(404, "there is POST /infer and GET /stats")
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
+async def read_body(receive: Receive, limit: int) -> bytes | bytearray:
     """The whole body, unless it is longer than the engine's largest input."""
-    body = bytearray()
+    body: bytes | bytearray = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise RequestError(400, "the client went away")
-        body += message.get("body", b"")
-        if len(body) > limit:
+        part: bytes = message.get("body", b"")
+        if len(body) + len(part) > limit:
             raise RequestError(413, f"the engine takes at most {limit} bytes")
+        if not body:
+            body = part  # most requests come in one piece, which is not copied
+        elif isinstance(body, bytearray):
+            body += part
+        else:
+            body = bytearray(body) + part
         if not message.get("more_body"):
-            return bytes(body)
+            return body
 
 
 app = App()

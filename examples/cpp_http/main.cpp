@@ -146,9 +146,8 @@ class Connection {
   }
 
   bool receive() {
-    char piece[4096];
-    const ssize_t count = ::recv(socket_, piece, sizeof piece, 0);
-    if (count > 0) received_.append(piece, static_cast<std::size_t>(count));
+    const ssize_t count = ::recv(socket_, piece_.data(), piece_.size(), 0);
+    if (count > 0) received_.append(piece_.data(), static_cast<std::size_t>(count));
     return count > 0;
   }
 
@@ -165,6 +164,7 @@ class Connection {
 
   int socket_;
   Model& model_;
+  std::vector<char> piece_ = std::vector<char>(256 * 1024);
   std::string received_, head_;
 };
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-
-def cmake_dir() -> Path:
-    """Folder with ``cuready-config.cmake``: what ``-Dcuready_DIR=`` of a C++ project wants."""
-    return Path(__file__).resolve().parent / "lib" / "cmake" / "cuready"
+from cuready._cmake import cmake_dir
 
 
 def main() -> int:

@@ -40,25 +40,28 @@ def engine() -> None:
 def info(file: Path, library: Path | None, output_format: str) -> int:
     """Which TensorRT built FILE, and whether an installed one can load it. Needs no GPU.
 
-    Exit codes: 0 the header was read, 2 FILE is no plan or cannot be read.
+    Exit codes: 0 the header was read, 1 the file is shorter than its header says, 2 FILE is no
+    plan or cannot be read.
     """
     from cuready.selftest import plans
 
     facts = plans.describe(file, library)
     if facts["kind"] == "unknown":
         message = f"{file}: {facts['reason'] or 'no TensorRT plan'}"
-        raise InputError(message, hint="`cuready engine build` makes a plan from an ONNX model")
+        raise InputError(message, hint=plans.BUILD_HINT)
     if output_format == "json":
         emit_json(document(facts))
     else:
         click.echo("\n".join(plans.info_lines(facts)))
-    return 0
+    return 1 if facts["truncated"] else 0
 
 
 def _load(file: Path, library: Path | None, device: int, plugins: tuple[Path, ...]) -> Any:
     """The engine; the runtime refuses by name what cannot run. Creates a CUDA context."""
     import cuready.runtime as rt
+    from cuready.selftest import plans
 
+    plans.check(file)
     with progress(f"loading {file.name} …"):
         runtime = rt.Runtime(library, device=device, plugins=plugins)
         return runtime.load(file)
@@ -290,15 +293,17 @@ def build(
     from cuready.selftest import builder as building
     from cuready.selftest.building import profiles_from, show_progress
 
+    target = output or model.with_suffix(".plan")
+    if target.exists() and target.samefile(model):
+        raise InputError(f"{target} is the model itself", hint="name the plan with --output")
+    if not target.parent.is_dir():
+        raise InputError(f"--output {target}: there is no folder {target.parent}")
     product = {"tensorrt": "TensorRT", "rtx": "TensorRT for RTX", None: None}[builder]
     found = building.find(product)
     if not found:
         what = product or "TensorRT"
         raise TensorRTError(f"no Python builder of {what} is installed in this environment",
                             hint="pip install tensorrt, or pip install tensorrt-rtx")  # fmt: skip
-    target = output or model.with_suffix(".plan")
-    if not target.parent.is_dir():
-        raise InputError(f"--output {target}: there is no folder {target.parent}")
     request = {
         "kind": "onnx", "module": found[0].module, "model": str(model), "output": str(target),
         "precision": list(precision), "profiles": profiles_from(min_shapes, opt_shapes, max_shapes),

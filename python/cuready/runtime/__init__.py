@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cuready._cmake import cmake_dir
 from cuready._core import (
     Bindings,
     ContextPool,
@@ -42,7 +43,7 @@ from cuready._core import (
     fill,
     time_copies,
 )
-from cuready.runtime._libraries import cmake_dir, find_libraries, load, probe
+from cuready.runtime._libraries import find_libraries, load, probe
 from cuready.runtime._types import BenchmarkReport, Percentiles, Profile, Version
 
 __all__ = [

@@ -7,14 +7,12 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cuready._core import Library, LibraryInfo, PlanInfo
 
     PathLike = str | os.PathLike[str]
     Plan = PathLike | bytes | bytearray | memoryview
 
-__all__ = ["cmake_dir", "find_libraries", "load", "probe", "resolve", "wheel_directories"]
+__all__ = ["find_libraries", "load", "probe", "resolve", "wheel_directories"]
 
 #: Packages of NVIDIA's wheels that hold libraries, in the order in which they are tried:
 #: https://docs.nvidia.com/deeplearning/tensorrt/latest/installing-tensorrt/installing.html
@@ -108,13 +106,6 @@ def resolve(library: Library | PathLike | None) -> Library:
         _follow_log_level()
         return library
     return load(library)
-
-
-def cmake_dir() -> Path:
-    """Folder of the CMake package, for ``cmake -Dcuready_DIR=…``."""
-    from pathlib import Path
-
-    return Path(__file__).resolve().parent.parent / "lib" / "cmake" / "cuready"
 
 
 def _follow_log_level() -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from cuready._core import _Completions
 
 if TYPE_CHECKING:
     from cuready._core import ContextPool, Engine, ExecutionContext, Future
@@ -15,21 +19,44 @@ if TYPE_CHECKING:
 __all__ = ["Leases", "map_requests", "wait_for"]
 
 
-def wait_for(future: Future) -> Generator[Any, None, dict[str, Any]]:
-    """``await future``: the event loop is woken by the pool's notifier thread; nothing polls."""
-    if not future.done():
-        loop = asyncio.get_running_loop()
-        waiter = loop.create_future()
+class _Awaited:
+    """The requests that one event loop awaits.
 
-        def wake() -> None:
+    The pool's threads push the numbers of those that are done behind a descriptor which the loop
+    watches. So no thread but the loop's runs Python: nothing waits for the GIL or hands it over,
+    and requests that end together wake the loop once.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._completions = _Completions()
+        self._numbers = itertools.count()
+        self._waiters: dict[int, asyncio.Future[None]] = {}
+        loop.add_reader(self._completions.fileno(), self._wake)
+
+    def add(self, future: Future, waiter: asyncio.Future[None]) -> None:
+        number = next(self._numbers)
+        self._waiters[number] = waiter
+        future._push_when_done(self._completions, number)
+
+    def _wake(self) -> None:
+        for number in self._completions.drain():
+            waiter = self._waiters.pop(number)
             if not waiter.done():  # the awaiting task may have been cancelled
                 waiter.set_result(None)
 
-        def notify(_: Future) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(wake)
 
-        future.add_done_callback(notify)
+_awaited: WeakKeyDictionary[asyncio.AbstractEventLoop, _Awaited] = WeakKeyDictionary()
+
+
+def wait_for(future: Future) -> Generator[Any, None, dict[str, Any]]:
+    """``await future``: the pool wakes the event loop; nothing polls."""
+    if not future.done():
+        loop = asyncio.get_running_loop()
+        awaited = _awaited.get(loop)
+        if awaited is None:
+            awaited = _awaited[loop] = _Awaited(loop)
+        waiter = loop.create_future()
+        awaited.add(future, waiter)
         yield from waiter.__await__()
     return future.result()
 

@@ -115,7 +115,9 @@ def run_child(
             f"the build took longer than {limit_s:g} s" if late
             else f"the builder's process ended with code {code}"
         )  # fmt: skip
-        outcome.errors += [line for line in words if line.strip()][-5:]
+        outcome.errors += [line.strip() for line in words if line.strip()][-5:]
+    if not outcome.ok:  # TensorRT 10 aborts on a machine without a GPU: its last words say why
+        outcome.reason, outcome.hint = readable(outcome.reason, outcome.errors)
     return outcome
 
 
@@ -139,8 +141,6 @@ def _follow(lines: Any, on_progress: Progress | None) -> Outcome:
             outcome.reason = message.get("reason", "")
         elif on_progress is not None:
             on_progress(message)
-    if not outcome.ok:
-        outcome.reason, outcome.hint = readable(outcome.reason, outcome.errors)
     return outcome
 
 

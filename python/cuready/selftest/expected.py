@@ -1,4 +1,4 @@
-"""What a GPU of this name usually gives: from data sheets, else from its own clocks and widths."""
+"""What was measured on such a GPU or link before: published numbers, each with its source."""
 
 from __future__ import annotations
 
@@ -18,43 +18,29 @@ Range = tuple[float, float]
 
 @cache
 def table() -> dict[str, Any]:
-    text = resources.files("cuready.selftest").joinpath("data/gpus.json").read_text("utf-8")
+    text = resources.files("cuready.selftest").joinpath("data/measured.json").read_text("utf-8")
     return dict(json.loads(text))
 
 
 def usual(figure: str, gpu: str, facts: dict[str, Any]) -> tuple[Range, str] | None:
-    """(lowest, highest) usual value and its source, or None when it is not known."""
+    """(lowest, highest) that was measured, in GB/s, and where; None when nobody published any.
+
+    ``gpu`` is its name as the driver gives it; ``facts`` are those of :func:`nvml_facts`.
+    """
+    rows: list[dict[str, Any]] = []
     if figure == "device to device":
-        return _memory(gpu, facts)
-    if "host, pinned" in figure or figure == "host to device, pinned":
-        return _link(facts)
-    return None
-
-
-def _memory(gpu: str, facts: dict[str, Any]) -> tuple[Range, str] | None:
-    low, high = table()["copy_share"]
-    for row in table()["gpus"]:
-        if re.search(row["name"], gpu):
-            return (low * row["memory_gbs"], high * row["memory_gbs"]), row["source"]
-    clock, width = facts.get("memory_clock_mhz"), facts.get("memory_bus_bits")
-    if clock and width:
-        peak = 2 * clock * width / 8 / 1000  # two transfers a clock
-        return (low * peak, high * peak), f"{clock} MHz and {width} bits, as NVML says"
-    return None
-
-
-def _link(facts: dict[str, Any]) -> tuple[Range, str] | None:
-    lane = table()["pcie"]["gbs_per_lane"].get(str(facts.get("pcie_generation")))
-    lanes = facts.get("pcie_lanes")
-    if lane is None or not lanes:
+        rows = [row for row in table()["device_to_device"] if re.search(row["name"], gpu)]
+    elif figure.endswith(", pinned"):
+        link = ("pcie_generation", "pcie_lanes")
+        rows = [row for row in table()["pinned"] if all(row[key] == facts.get(key) for key in link)]
+    if not rows:
         return None
-    low, high = table()["pcie"]["copy_share"]
-    where = f"PCIe {facts['pcie_generation']} x{lanes}, as NVML says"
-    return (low * lane * lanes, high * lane * lanes), where
+    low, high = rows[0]["gbs"]
+    return (low, high), f"{', '.join(rows[0]['source'])} ({rows[0]['as_of']})"
 
 
 def nvml_facts(uuid: str) -> dict[str, Any]:
-    """Memory clock and width, PCIe generation and lanes, where NVML tells them. Never raises."""
+    """PCIe generation, PCIe lanes and driver, where NVML tells them. Never raises."""
     try:
         import pynvml
 
@@ -63,8 +49,6 @@ def nvml_facts(uuid: str) -> dict[str, Any]:
     except Exception:
         return {}
     questions: dict[str, Callable[[], Any]] = {
-        "memory_clock_mhz": lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_MEM),
-        "memory_bus_bits": lambda: pynvml.nvmlDeviceGetMemoryBusWidth(handle),
         "pcie_generation": lambda: pynvml.nvmlDeviceGetMaxPcieLinkGeneration(handle),
         "pcie_lanes": lambda: pynvml.nvmlDeviceGetMaxPcieLinkWidth(handle),
         "driver": lambda: _text(pynvml.nvmlSystemGetDriverVersion()),
@@ -84,7 +68,7 @@ def _text(value: bytes | str) -> str:
 
 
 def apply(report: Report) -> None:
-    """Put what is usual beside each measured figure."""
+    """Put what others measured beside each figure."""
     gpu = str(report.machine.get("gpu", ""))
     for stage in report.stages:
         stage.figures = [_with_usual(figure, gpu, report.machine) for figure in stage.figures]

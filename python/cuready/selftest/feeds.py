@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cuready.runtime as rt
+from cuready._util import one_line
 from cuready.errors import InputError, MissingExtra
 
 __all__ = ["assignments", "make_inputs", "numpy", "parse_shape", "parse_shapes", "save"]
@@ -98,7 +99,7 @@ def make_inputs(
         if source == "zeros":
             arrays[name] = np.zeros(shape, dtype)
         elif source == "random":
-            arrays[name] = _random(random, shape, dtype)
+            arrays[name] = _random(random, shape, dtype, info.dtype)
         elif Path(source).suffix.lower() in IMAGES:
             arrays[name] = _image(np, name, Path(source), shape, dtype, mean, std)
         else:
@@ -118,7 +119,10 @@ def _own_shape(engine: rt.Engine, info: rt.TensorInfo) -> tuple[int, ...]:
     return shape
 
 
-def _random(random: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+def _random(random: Any, shape: tuple[int, ...], dtype: Any, name: str) -> Any:
+    if name == "bfloat16":  # the upper half of a float32
+        bits = random.standard_normal(shape).astype("float32").view("uint32") >> 16
+        return bits.astype(dtype)
     if dtype.kind == "f":
         return random.standard_normal(shape).astype(dtype)
     if dtype.kind == "b":
@@ -128,9 +132,13 @@ def _random(random: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 def _load(np: Any, name: str, path: Path) -> Any:
     try:
-        return np.ascontiguousarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        message = f"--input {name}={path}: {error}"
+        with path.open("rb") as file:
+            return np.ascontiguousarray(np.lib.format.read_array(file, allow_pickle=False))
+    except OSError as error:
+        message = f"--input {name}={path}: {error.strerror or error}"
+        raise InputError(message) from None
+    except (ValueError, EOFError) as error:
+        message = f"--input {name}={path}: no .npy file of numbers: {one_line(str(error))}"
         raise InputError(message) from None
 
 
@@ -144,13 +152,19 @@ def _image(
     except ImportError:
         message = f"--input {name}={path}: reading images needs Pillow"
         raise MissingExtra(message, hint="pip install 'cuready[images]'") from None
-    dims = shape[-3:]
+    dims = shape[-3:] if len(shape) > 1 else (0, 0, 0)
     first = dims[0] in (1, 3) if len(dims) == 3 else False
     channels = dims[0] if first else (dims[-1] if len(dims) == 3 else 1)
     if channels not in (1, 3):
         message = f"--input {name}={path}: shape {shape} holds no picture of 1 or 3 channels"
         raise InputError(message)
-    height, width = (dims[1], dims[2]) if first else (dims[-3], dims[-2])
+    height, width = (dims[1], dims[2]) if first else (dims[-3:-1] if len(dims) == 3 else dims)
+    for option, values in (("--mean", mean), ("--std", std)):
+        if len(values) not in (1, channels):
+            message = f"{option}: {len(values)} numbers, and the picture has {channels} channels"
+            raise InputError(message)
+    if 0 in std:
+        raise InputError("--std: 0 divides nothing")
     try:
         with Image.open(path) as opened:
             picture = opened.convert("L" if channels == 1 else "RGB").resize((width, height))
@@ -160,7 +174,10 @@ def _image(
     pixels = np.asarray(picture).reshape(height, width, channels)
     if dtype.kind == "f":
         pixels = (pixels / 255.0 - np.asarray(mean)) / np.asarray(std)
-    pixels = pixels.transpose(2, 0, 1) if first else pixels
+    if len(dims) == 2:
+        pixels = pixels[:, :, 0]
+    elif first:
+        pixels = pixels.transpose(2, 0, 1)
     return np.ascontiguousarray(np.broadcast_to(pixels, shape).astype(dtype))
 
 

@@ -92,7 +92,8 @@ def table(facts: dict[str, Any]) -> Iterator[str]:
                 "x".join(map(str, profile[bound][name])) for bound in ("min", "opt", "max")
             )
             yield f"  profile {profile['index']} {name}: {low} to {high}, best {best}"
-    yield f"{facts['num_layers']} layers"
+    count = facts["num_layers"]
+    yield f"{count} layer{'' if count == 1 else 's'}"
     for number, layer in enumerate(facts["layers"]):
         arrow = f"  {', '.join(layer['inputs'])} → {', '.join(layer['outputs'])}"
         arrow = arrow if layer["inputs"] or layer["outputs"] else ""

@@ -7,12 +7,13 @@ from typing import Any
 
 import cuready.runtime as rt
 from cuready._util import format_bytes
-from cuready.errors import CureadyError, LibraryNotFound
+from cuready.errors import CureadyError, InputError, LibraryNotFound
 
-__all__ = ["describe", "info_lines"]
+__all__ = ["BUILD_HINT", "check", "describe", "info_lines"]
 
 RTX_TAGS = (b"vtrt",)
 
+BUILD_HINT = "`cuready engine build` makes a plan from an ONNX model"
 UNKNOWN_HINT = (
     "not a TensorRT plan that cuready knows: TensorRT for RTX, ONNX and TorchScript files look so"
 )
@@ -49,6 +50,22 @@ def describe(path: Path, library: Path | None = None) -> dict[str, Any]:
         (entry["path"] for entry in facts["libraries"] if entry["loads"]), None
     )
     return facts
+
+
+def check(path: Path) -> None:
+    """Refuse by name what no TensorRT could load, by its header alone.
+
+    Raises InputError for a file that cannot be read, is no plan, or is cut short. A plan of
+    TensorRT for RTX is one; which library takes it is the runtime's to say.
+    """
+    plan = rt.probe(path)
+    if rtx_version(path) is not None:
+        return
+    if plan.kind == "unknown":
+        raise InputError(f"{path}: {plan.reason or 'no TensorRT plan'}", hint=BUILD_HINT)
+    if plan.truncated:
+        message = f"{path}: cut short: {plan.size} of {plan.declared_size} bytes"
+        raise InputError(message, hint="copy or download it again")
 
 
 def rtx_version(path: Path) -> str | None:

@@ -9,11 +9,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from runtime_sim import SimLibraries, build, plans
+from tests.conftest import DOWNLOADS
+from tests.integration.examples.interpreters import ask
 
 import cuready
 import cuready.runtime as rt
 
+PYSIDE = ("PySide6-Essentials==6.8.3", "shiboken6==6.8.3")
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 Completed = subprocess.CompletedProcess[str]
 
@@ -90,3 +94,31 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return built[name]
 
     return build_example
+
+
+@pytest.fixture(scope="session")
+def pyside() -> Path:
+    """A folder with PySide6, installed once per machine: 100 MB that no other test needs."""
+    folder = DOWNLOADS / "pyside" / f"{PYSIDE[0].partition('==')[2]}-{sys.implementation.cache_tag}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            part = Path(f"{folder}.part")
+            done = subprocess.run(
+                [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile",
+                 "--only-binary=:all:", "--upgrade", "--target", part, *PYSIDE],
+                capture_output=True, text=True, timeout=280, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, f"pip could not install {PYSIDE}:\n{done.stderr}"
+            part.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def torch_python() -> str:
+    python = os.environ.get("CUREADY_TORCH_PYTHON", "/usr/bin/python3")
+    if ask(python, "import torch") is None:
+        if "CUREADY_TORCH_PYTHON" in os.environ:
+            pytest.fail(f"CUREADY_TORCH_PYTHON={python} cannot import torch")
+        pytest.skip(f"{python} has no torch: apt install python3-torch, or CUREADY_TORCH_PYTHON")
+    return python

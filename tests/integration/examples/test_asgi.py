@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +28,7 @@ class Server:
 
     def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
         self.process = subprocess.Popen(
-            command, cwd=folder, env=environment, text=True,
+            command, cwd=folder, env=environment, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.said: list[str] = []
@@ -32,16 +36,29 @@ class Server:
     def wait_until_up(self) -> int:
         """The port; fails with what the server said when it ends or is not up in half a minute."""
         assert self.process.stdout is not None
-        watchdog = threading.Timer(30, self.process.kill)
+        watchdog = threading.Timer(30, self.kill)
         watchdog.start()
         try:
             for line in self.process.stdout:
                 self.said.append(line)
-                if "running on http://127.0.0.1:" in line:
-                    return int(line.rsplit("127.0.0.1:", 1)[1].split()[0])
+                if "http://127.0.0.1:" in line:  # "running on", "Listening at"
+                    return self._answers_on(int(line.rsplit("127.0.0.1:", 1)[1].split()[0]))
         finally:
             watchdog.cancel()
         raise AssertionError("".join(self.said))
+
+    def _answers_on(self, port: int) -> int:
+        """The port, once it takes connections: granian names it before its worker listens."""
+        while self.process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return port
+            time.sleep(0.02)
+        raise AssertionError("".join(self.said))
+
+    def kill(self) -> None:
+        """The server and its workers."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def stop(self) -> str:
         """Ends the server as an operator does; returns everything that it said."""
@@ -53,22 +70,29 @@ class Server:
 UVICORN = [sys.executable, "-m", "uvicorn", "app:app", "--port", "0", "--no-access-log"]
 
 
-@pytest.fixture(params=["asgi_server", "cpp_http"])
+def granian() -> list[str]:
+    with socket.socket() as probe:  # it takes no 0
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return [sys.executable, "-m", "granian", "--interface", "asgi", "--port", str(port), "app:app"]
+
+
+@pytest.fixture(params=["uvicorn", "granian", "cpp_http"])
 def server(
     request: pytest.FixtureRequest, examples: Path, affine_plan: Path, simulated: dict[str, str]
 ) -> Iterator[tuple[Server, int]]:
-    if request.param == "asgi_server":
+    if request.param != "cpp_http":
         environment = {**simulated, "CUREADY_PLAN": str(affine_plan)}
-        one = Server(UVICORN, examples / "asgi_server", environment)
+        command = UVICORN if request.param == "uvicorn" else granian()
+        one = Server(command, examples / "asgi_server", environment)
     else:
         program = request.getfixturevalue("compiled")("cpp_http")
         one = Server([str(program), str(affine_plan)], affine_plan.parent, simulated)
     try:
         yield one, one.wait_until_up()
     finally:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.communicate()
+        one.kill()
+        one.process.communicate(timeout=30)
 
 
 def post(port: int, body: bytes, path: str = "/infer") -> tuple[int, bytes]:

@@ -10,31 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
-from platformdirs import user_cache_path
 
 pytestmark = pytest.mark.network
-
-PYSIDE = ("PySide6-Essentials==6.8.3", "shiboken6==6.8.3")
-CACHE = Path(os.environ.get("CUREADY_TEST_CACHE") or user_cache_path("cuready-tests"))
-
-
-@pytest.fixture(scope="session")
-def pyside() -> Path:
-    """A folder with PySide6, installed once per machine: 100 MB that no other test needs."""
-    folder = CACHE / "pyside" / f"{PYSIDE[0].partition('==')[2]}-{sys.implementation.cache_tag}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            part = Path(f"{folder}.part")
-            done = subprocess.run(
-                [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile",
-                 "--only-binary=:all:", "--upgrade", "--target", part, *PYSIDE],
-                capture_output=True, text=True, timeout=280, check=False,
-            )  # fmt: skip
-            assert done.returncode == 0, f"pip could not install {PYSIDE}:\n{done.stderr}"
-            part.rename(folder)
-    return folder
 
 
 @pytest.fixture

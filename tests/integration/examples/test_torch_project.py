@@ -17,30 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 from runtime_sim import plans
+from tests.integration.examples.interpreters import ask
 
 import cuready
 
 Project = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def _ask(python: str, program: str) -> str | None:
-    try:
-        done = subprocess.run(
-            [python, "-c", program], capture_output=True, text=True, timeout=120, check=False
-        )
-    except OSError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-@pytest.fixture(scope="session")
-def torch_python() -> str:
-    python = os.environ.get("CUREADY_TORCH_PYTHON", "/usr/bin/python3")
-    if _ask(python, "import torch") is None:
-        if "CUREADY_TORCH_PYTHON" in os.environ:
-            pytest.fail(f"CUREADY_TORCH_PYTHON={python} cannot import torch")
-        pytest.skip(f"{python} has no torch: apt install python3-torch, or CUREADY_TORCH_PYTHON")
-    return python
 
 
 @pytest.fixture
@@ -129,7 +110,7 @@ def test_a_plan_of_another_network_is_told(
     project: Project, torch_python: str, simulated: dict[str, str], tmp_path: Path
 ) -> None:
     here = "{}.{}".format(*sys.version_info)
-    there = _ask(torch_python, "import sys; print('%d.%d' % sys.version_info[:2])")
+    there = ask(torch_python, "import sys; print('%d.%d' % sys.version_info[:2])")
     if here != there:
         pytest.skip(f"cuready is installed for Python {here}, and torch is in Python {there}")
     # The package alone, so that torch keeps the numpy that it was built for.

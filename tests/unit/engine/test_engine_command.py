@@ -65,6 +65,50 @@ def test_info_of_something_else_is_wrong_usage(engine: Command, tmp_path: Path) 
     assert "Traceback" not in done.stderr
 
 
+DAMAGED = {
+    "empty.plan": (b"", "empty.plan", 2),
+    "short.plan": (plans.affine()[:20], "ends inside its header", 2),
+    "cut.plan": (plans.affine()[:200], "cut short", 1),
+    "text.plan": (b"hello, this is no plan at all, only some text", 'its tag is "hell"', 2),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+@pytest.mark.parametrize("command", ["info", "inspect", "run", "bench"])
+def test_what_is_no_whole_plan_is_refused_by_name(
+    engine: Command, tmp_path: Path, command: str, name: str
+) -> None:
+    data, words, code = DAMAGED[name]
+    (tmp_path / name).write_bytes(data)
+    done = engine(command, name)
+    said = done.stdout + done.stderr
+    assert name in said
+    assert words in said
+    assert "Traceback" not in said
+    assert done.returncode == (code if command == "info" else 2)
+
+
+@pytest.mark.parametrize("command", ["info", "inspect", "run", "bench", "build"])
+@pytest.mark.parametrize("name", ["missing.plan", "folder"])
+def test_what_is_no_file_is_wrong_usage(
+    engine: Command, tmp_path: Path, command: str, name: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    done = engine(command, name)
+    assert done.returncode == 2
+    assert name in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_build_never_writes_over_its_model(engine: Command, tmp_path: Path) -> None:
+    (tmp_path / "model.plan").write_bytes(b"the model")
+    for arguments in (("model.plan",), ("model.plan", "-o", "./model.plan")):
+        done = engine("build", *arguments)
+        assert done.returncode == 2
+        assert "is the model itself" in done.stderr
+    assert (tmp_path / "model.plan").read_bytes() == b"the model"
+
+
 def test_inspect_shows_tensors_profiles_and_draws(engine: Command, tmp_path: Path) -> None:
     done = engine("inspect", "affine.plan", "--graph", "layers.svg")
     assert "profile 0 x: 1x4 to 8x4, best 4x4" in done.stdout
@@ -97,6 +141,39 @@ def test_run_reads_an_image(engine: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("shape", "arguments", "words"),
+    [
+        ((16,), (), "holds no picture of 1 or 3 channels"),
+        ((1, 2, 4, 4), (), "holds no picture of 1 or 3 channels"),
+        ((1, 3, 4, 4), ("--mean", "0.5,0.5"), "--mean: 2 numbers, and the picture has 3 channels"),
+        ((1, 3, 4, 4), ("--std", "0"), "--std: 0 divides nothing"),
+    ],
+)
+def test_a_picture_that_does_not_fit_is_refused(
+    engine: Command, tmp_path: Path, shape: tuple[int, ...], arguments: tuple[str, ...], words: str
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    image.new("RGB", (8, 8)).save(tmp_path / "black.png")
+    (tmp_path / "one.plan").write_bytes(plans.affine(shape=shape, profiles=()))
+    done = engine("run", "one.plan", "--input", "x=black.png", *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (1, 4, 6, 3), (1, 1, 4, 6)])
+def test_pictures_are_grey_or_have_their_channels_last_too(
+    engine: Command, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    image.new("RGBA", (8, 8), (255, 255, 255, 0)).save(tmp_path / "white.png")
+    (tmp_path / "one.plan").write_bytes(plans.affine(shape=shape, profiles=(), scale=1, bias=0))
+    done = engine("run", "one.plan", "--input", "x=white.png", "--output", "y=y.npy")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), np.ones(shape, np.float32))
+
+
+@pytest.mark.parametrize(
     ("arguments", "word"),
     [
         (("--input", "z=zeros"), "no input 'z'"),
@@ -105,11 +182,14 @@ def test_run_reads_an_image(engine: Command, tmp_path: Path) -> None:
         (("--shape", "x=2xq"), "no shape"),
         (("--output", "q=a.npy"), "no output 'q'"),
         (("--input", "x"), "NAME="),
+        (("--input", "x=text.npy"), "x=text.npy: no .npy file of numbers"),
+        (("--mean", "a,b"), "--mean 'a,b'"),
     ],
 )
 def test_run_refuses_wrong_words_by_name(
-    engine: Command, arguments: tuple[str, ...], word: str
+    engine: Command, tmp_path: Path, arguments: tuple[str, ...], word: str
 ) -> None:
+    (tmp_path / "text.npy").write_text("some text")
     done = engine("run", "affine.plan", *arguments)
     assert done.returncode == 2
     assert word in done.stderr
@@ -132,6 +212,33 @@ def test_build_without_a_builder_says_what_to_install(engine: Command, tmp_path:
     done = engine("build", "m.onnx", "--builder", "tensorrt")
     assert done.returncode == 1
     assert "pip install tensorrt" in done.stderr
+
+
+ABORTS = """
+import os, sys
+__version__ = "10.6.0.post1"
+class ILogger:
+    ERROR, INTERNAL_ERROR, WARNING = range(3)
+def Builder(logger):
+    sys.stderr.write(
+        "terminate called after throwing an instance of 'nvinfer1::APIUsageError'\\n"
+        "  what():  CUDA initialization failure with error: 35. Please check your CUDA installation\\n")
+    sys.stderr.flush()
+    os.abort()
+"""
+
+
+def test_a_builder_that_aborts_is_explained_by_its_last_words(
+    engine: Command, tmp_path: Path
+) -> None:
+    """So TensorRT 10.6's own bindings end where no driver is: seen with 10.6.0.post1."""
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    (tmp_path / "tensorrt.py").write_text(ABORTS)  # `python -m` looks in the current folder first
+    done = engine("build", "m.onnx", "--builder", "tensorrt")
+    assert done.returncode == 1
+    assert "TensorRT cannot use the GPU (CUDA error 35)" in done.stderr
+    assert "run `cuready doctor`" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_layers_come_from_names_or_objects() -> None:

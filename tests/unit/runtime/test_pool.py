@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import Any
 
@@ -78,6 +79,77 @@ def test_futures_can_be_awaited(load: Any) -> None:
     with load(plans.affine()).create_pool(2) as pool:
         for value, result in enumerate(asyncio.run(run(pool))):
             np.testing.assert_array_equal(result["y"], 2 * (X + value) + 1)
+
+
+def loops() -> list[Any]:
+    """asyncio's own event loop, and uvloop's where it is installed."""
+    made: list[Any] = [pytest.param(asyncio.new_event_loop, id="asyncio")]
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        made.append(pytest.param(uvloop.new_event_loop, id="uvloop"))
+    return made
+
+
+@pytest.mark.parametrize("new_loop", loops())
+def test_awaiting_outlives_cancelled_tasks_and_closed_loops(load: Any, new_loop: Any) -> None:
+    slow = load(plans.slow(20_000))
+    x = np.arange(16, dtype=np.float32)
+
+    async def cancelled(pool: rt.ContextPool) -> None:
+        tasks = [asyncio.ensure_future(_result(pool, x)) for _ in range(6)]
+        await asyncio.sleep(0.005)
+        for task in tasks[::2]:
+            task.cancel()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [isinstance(one, asyncio.CancelledError) for one in done] == [True, False] * 3
+
+    forgotten: list[Any] = []
+
+    async def left_behind(pool: rt.ContextPool) -> None:
+        forgotten.append(asyncio.ensure_future(_result(pool, x)))
+        await asyncio.sleep(0.005)
+
+    with slow.create_pool(2, max_pending=16) as pool:
+        for work in (cancelled, left_behind, cancelled):  # a loop of its own for each
+            loop = new_loop()
+            try:
+                loop.run_until_complete(asyncio.wait_for(work(pool), 30))
+                for task in asyncio.all_tasks(loop):
+                    task.cancel()
+                    loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+            finally:
+                loop.close()
+        pool.drain()
+        assert pool.stats["completed"] == 13
+
+
+async def _result(pool: rt.ContextPool, x: np.ndarray) -> dict[str, Any]:
+    return await pool.submit({"x": x})
+
+
+def test_one_loop_awaits_many_pools_and_another_thread_s_loop_too(load: Any) -> None:
+    pools = [load(plans.affine()).create_pool(1, max_pending=64) for _ in range(2)]
+
+    async def run() -> list[dict[str, Any]]:
+        jobs = (_result(pools[value % 2], X + value) for value in range(40))
+        return await asyncio.wait_for(asyncio.gather(*jobs), 30)
+
+    got: dict[int, list[dict[str, Any]]] = {}
+    threads = [
+        threading.Thread(target=lambda index=index: got.update({index: asyncio.run(run())}))
+        for index in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for results in got.values():
+        for value, result in enumerate(results):
+            np.testing.assert_array_equal(result["y"], 2 * (X + value) + 1)
+    assert len(got) == 3
+    for pool in pools:
+        pool.close()
 
 
 def test_callbacks_are_called_once(load: Any) -> None:

@@ -1,7 +1,7 @@
 """Writes plans for the simulated TensorRT: the header of a real plan, then JSON.
 
 A plan says which tensors the engine has and what it computes; cpp/tests/sim/README.md has the list
-of operations. All functions return bytes. ``version`` is the TensorRT that "built" the plan.
+of operations. Functions return bytes unless they say otherwise. ``version`` is the TensorRT that "built" the plan.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 HEADER_BYTES = 32
@@ -188,3 +189,19 @@ def aliased(*, version: str = "10.15.1") -> bytes:
         [{"kind": "affine", "inputs": ["x"], "outputs": ["y"], "scale": 1, "bias": 1}],
         version=version,
     )
+
+
+def for_selftest(folder: Path, *, bias: float = 1.0) -> None:
+    """What $CUREADY_SELFTEST_PLANS may name: a plan and the answers of y = 2x + 1. Another ``bias``
+    makes the plan compute something else than its answers say."""
+    folder.mkdir(parents=True)
+    (folder / "a.plan").write_bytes(affine(bias=bias))
+    x = [float(i) for i in range(8)]
+    answers = {
+        "inputs": {"x": {"shape": [2, 4], "values": x}},
+        "outputs": {"y": {"shape": [2, 4], "values": [2 * value + 1 for value in x]}},
+    }
+    (folder / "a.json").write_text(json.dumps(answers))
+    row = {"file": "a.plan", "expected": "a.json", "built_by": "10.6.0", "tolerance": 0,
+           "minimum_compute_capability": "8.0", "about": "y = 2x + 1"}  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps({"plans": [row]}))

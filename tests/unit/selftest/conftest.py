@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 import sys
 from collections.abc import Callable
@@ -30,19 +29,8 @@ def libraries() -> SimLibraries:
 def own_plans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of self-test plans that the simulated TensorRT 10.6 runs; `wrong` lies."""
     folder = tmp_path_factory.mktemp("plans")
-    x = [float(i) for i in range(8)]
     for name, bias in (("right", 1.0), ("wrong", 2.0)):
-        target = folder / name
-        target.mkdir()
-        (target / "a.plan").write_bytes(plans.affine(bias=bias))
-        answers = {
-            "inputs": {"x": {"shape": [2, 4], "values": x}},
-            "outputs": {"y": {"shape": [2, 4], "values": [2 * value + 1 for value in x]}},
-        }
-        (target / "a.json").write_text(json.dumps(answers))
-        row = {"file": "a.plan", "expected": "a.json", "built_by": "10.6.0", "tolerance": 0,
-               "minimum_compute_capability": "8.0", "about": "y = 2x + 1"}  # fmt: skip
-        (target / "manifest.json").write_text(json.dumps({"plans": [row]}))
+        plans.for_selftest(folder / name, bias=bias)
     return folder
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -15,6 +17,7 @@ from cuready.selftest.job import StageFailedError
 from cuready.selftest.model import Figure, Report, Series, StageResult, Status
 from cuready.selftest.proofs.timing import judge_events, judge_overlap
 from cuready.selftest.render import render
+from cuready.selftest.render.plot import plot
 from cuready.selftest.stages import STAGES, Options, chosen
 
 
@@ -36,17 +39,38 @@ def test_clocks_that_disagree_fail(times: tuple[float, float, float]) -> None:
         judge_events(*times)
 
 
-def test_usual_comes_from_the_data_sheet_or_the_gpus_own_clock() -> None:
-    known = expected.usual("device to device", "NVIDIA H200", {})
+def test_usual_is_what_was_measured_on_such_a_gpu_and_nothing_else() -> None:
+    known = expected.usual("device to device", "NVIDIA H100 80GB HBM3", {})
     assert known is not None
-    assert known[0] == (3600.0, 4560.0)
+    assert known[0] == (2475, 2959)
     assert known[1].startswith("https://")
-    own = expected.usual(
-        "device to device", "New GPU", {"memory_clock_mhz": 10501, "memory_bus_bits": 384}
-    )
-    assert own is not None
-    assert own[0][1] == pytest.approx(957.7, abs=0.1)
-    assert expected.usual("device to device", "New GPU", {}) is None
+    for other in ("NVIDIA H100 PCIe", "NVIDIA H200 NVL", "NVIDIA GeForce RTX 4090 D", "New GPU"):
+        assert expected.usual("device to device", other, {}) is None
+    assert expected.usual("fp32", "NVIDIA H100 80GB HBM3", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("generation", "lanes", "wanted"),
+    [(4, 16, (25.0, 25.1)), (5, 16, (52.8, 52.8)), (5, 8, None), (7, 16, None), (None, None, None)],
+)
+def test_a_link_is_held_against_links_of_its_kind(
+    generation: int | None, lanes: int | None, wanted: tuple[float, float] | None
+) -> None:
+    facts = {"pcie_generation": generation, "pcie_lanes": lanes}
+    for figure in ("host to device, pinned", "device to host, pinned"):
+        known = expected.usual(figure, "any", facts)
+        assert (known and known[0]) == wanted
+    assert expected.usual("host to device, pageable", "any", facts) is None
+
+
+def test_every_measured_number_has_a_source_and_a_date() -> None:
+    table = expected.table()
+    rows = [*table["device_to_device"], *table["pinned"]]
+    for row in [table, *rows]:
+        datetime.date.fromisoformat(row["as_of"])
+    for row in rows:
+        assert row["source"]
+        assert 0 < row["gbs"][0] <= row["gbs"][1]
 
 
 def test_a_figure_below_half_of_usual_is_a_warning_not_a_failure() -> None:
@@ -99,3 +123,18 @@ def test_html_loads_nothing() -> None:
     text = render(made(), "html")
     for word in ("<script", "<link", "src=", "@import", "url("):
         assert word not in text
+
+
+@pytest.mark.parametrize(
+    ("values", "expected_labels"),
+    [
+        ([0.0021, 0.0024, 0.0267], ["0", "0.01", "0.02", "0.03"]),
+        ([2475, 2959, 3000], ["2,200", "2,400", "2,600", "2,800", "3,000"]),
+        ([46.0], ["35", "40", "45", "50"]),
+        ([0.0, 0.0], ["0", "0.5", "1"]),
+    ],
+)
+def test_a_plot_s_axis_has_round_numbers(values: list[float], expected_labels: list[str]) -> None:
+    line = Series("clocks", "clock", [float(i) for i in range(len(values))], values, "s", "MHz")
+    labels = re.findall(r'text-anchor="end">([\d.,]+)</text>', plot("Clocks", [line]))
+    assert labels[: len(expected_labels)] == expected_labels

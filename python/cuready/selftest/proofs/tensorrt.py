@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cuready.runtime as rt
-from cuready.errors import LibraryNotFound
+from cuready.errors import InputError, LibraryNotFound
 from cuready.selftest import builder
 from cuready.selftest.job import Job, StageFailedError, StageSkippedError
 
@@ -54,7 +54,11 @@ def shipped() -> list[dict[str, Any]]:
     given = os.environ.get("CUREADY_SELFTEST_PLANS")
     own = resources.files("cuready.selftest").joinpath("data/plans")
     folder = Path(given) if given else own
-    plans = json.loads(folder.joinpath("manifest.json").read_text("utf-8"))["plans"]
+    try:
+        plans = json.loads(folder.joinpath("manifest.json").read_text("utf-8"))["plans"]
+    except (OSError, ValueError, KeyError) as error:
+        message = f"CUREADY_SELFTEST_PLANS={given}: no manifest.json with plans there ({error})"
+        raise InputError(message) from None
     for plan in plans:
         plan["plan"] = folder.joinpath(plan["file"])
         plan["answers"] = folder.joinpath(plan["expected"])

@@ -29,8 +29,9 @@ td.n{text-align:right;white-space:nowrap}
 .finding{border-left:.3rem solid var(--bad);
 background:var(--soft);margin:.6rem 0;padding:.4rem .8rem}
 .finding.warning{border-color:#c98a10}
-figure{margin:1rem 0}figcaption{font-weight:600}svg{width:100%;height:auto;display:block}
-svg text{font-size:15px;fill:currentColor}.grid{stroke:var(--line)}
+figure{margin:1rem 0}figcaption{font-weight:600}
+svg{width:100%;max-width:38rem;height:auto;display:block}
+svg text{font-size:13px;fill:currentColor}.grid{stroke:var(--line)}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;list-style:none;margin:.3rem 0;padding:0}
 .legend span{display:inline-block;width:1rem;height:.7rem;margin-right:.4rem}
 """

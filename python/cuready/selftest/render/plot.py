@@ -10,12 +10,13 @@ from cuready.selftest.model import Series
 
 __all__ = ["plot"]
 
-WIDTH, HEIGHT = 640, 360
-LEFT, RIGHT, TOP, BOTTOM = 70, 16, 16, 48
+# About as many units as a phone has pixels across, so that the page's font size holds there.
+WIDTH, HEIGHT = 420, 280
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 28, 44
 COLOURS = ("#2f7ed8", "#d9822b", "#2e9e5b", "#b2469a", "#6b6ecf", "#a15c38", "#17828f")
 MARKS = ("", "6 3", "2 3", "9 3 2 3", "", "6 3", "2 3")
 Place = Callable[[float, float], tuple[float, float]]
-LABEL_WIDTH = 44
+LABEL_WIDTH = 56
 BINARY = ("B", "KiB", "MiB", "GiB")
 
 
@@ -27,8 +28,9 @@ def plot(title: str, lines: Sequence[Series]) -> str:
     logarithmic = lines[0].x_unit == "bytes"
     xs = [_place(x, logarithmic) for line in lines for x in line.x]
     low_x, high_x = min(xs), max(xs)
-    high_y = max(max(line.y) for line in lines) * 1.05 or 1.0
-    low_y = _floor([y for line in lines for y in line.y])
+    ticks = _round_ticks(_floor([y for line in lines for y in line.y]),
+                         max(max(line.y) for line in lines) or 1.0)  # fmt: skip
+    low_y, high_y = ticks[0], ticks[-1]
     if high_x == low_x:
         high_x += 1
 
@@ -40,7 +42,7 @@ def plot(title: str, lines: Sequence[Series]) -> str:
     parts = [
         f'<svg role="img" viewBox="0 0 {WIDTH} {HEIGHT}" xmlns="http://www.w3.org/2000/svg">',
         f"<title>{escape(title)}</title>",
-        *_axes(lines, low_y, high_y, at, logarithmic),
+        *_axes(lines, ticks, at, logarithmic),
         *_curves(lines, at),
         "</svg>",
     ]
@@ -68,15 +70,23 @@ def _floor(values: list[float]) -> float:
     return 0.0 if low <= 0 or low < 0.7 * high else low - (high - low or low) * 0.2
 
 
+def _round_ticks(low: float, high: float) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten, from at most ``low`` to at least ``high``."""
+    rough = (high - low or abs(high) or 1.0) / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * digit for digit in (1, 2, 5, 10) if rough <= power * digit * 1.000001)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [step * number for number in range(first, max(last, first + 1) + 1)]
+
+
 def _axes(
-    lines: Sequence[Series], low: float, high: float, at: Place, logarithmic: bool
+    lines: Sequence[Series], ticks: Sequence[float], at: Place, logarithmic: bool
 ) -> Iterator[str]:
-    first_x = min(min(line.x) for line in lines)
-    for step in range(5):
-        value = low + (high - low) * step / 4
+    first_x, low = min(min(line.x) for line in lines), ticks[0]
+    for value in ticks:
         _, y = at(first_x, value)
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        text = f"{value:,.0f}" if high >= 20 else f"{value:.3g}"
+        text = f"{value:,.6g}"
         yield f'<text x="{LEFT - 8}" y="{y + 5:.1f}" text-anchor="end">{text}</text>'
     free_from = 0.0
     for value in _ticks(lines, logarithmic):
@@ -84,7 +94,7 @@ def _axes(
         if x < free_from:
             continue
         free_from = x + LABEL_WIDTH
-        anchor = "end" if x > WIDTH - 60 else "middle"
+        anchor = "end" if x > WIDTH - 40 else "middle"
         yield (
             f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="{anchor}">'
             f"{_size(value) if logarithmic else f'{value:g}'}</text>"
@@ -92,7 +102,7 @@ def _axes(
     unit_x = "" if logarithmic else lines[0].x_unit
     yield (
         f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{escape(unit_x)}</text>'
-        f'<text x="4" y="{HEIGHT - 6}">{escape(lines[0].y_unit)}</text>'
+        f'<text x="{LEFT}" y="14">{escape(lines[0].y_unit)}</text>'
     )
 
 

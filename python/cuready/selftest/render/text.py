@@ -62,11 +62,11 @@ def amount(figure: Figure) -> str:
 
 
 def usual_text(figure: Figure) -> str:
-    """``2,500-3,200``, or nothing where nobody knows."""
+    """``2,475-2,959 GB/s``, or nothing where nobody knows."""
     if figure.usual is None:
         return ""
-    low, high = figure.usual
-    return f"{low:,.4g}-{high:,.4g} {figure.unit}"
+    low, high = (f"{value:,.4g}" for value in figure.usual)
+    return f"{low if low == high else f'{low}-{high}'} {figure.unit}"
 
 
 def _finding(item: Finding) -> Iterator[str]:
