@@ -263,8 +263,8 @@ def rebind(bench: Bench) -> Iterator[Row]:
     B0 and B1 set every shape and every address. The floor is C++ that sets only the addresses,
     which is what is left to do when shapes stay: no binding can add less.
 
-    First with arrays whose producer works on the engine's stream, since B1 orders nothing. Then with
-    arrays of another stream: ours makes its stream wait, and so must a program that uses B1.
+    First with arrays whose producer works on the engine's stream, since B1 orders nothing. Then
+    with arrays of another stream: ours makes its stream wait, and so must a program that uses B1.
     """
     torch = usable_torch()
     for name in ("multi_io", "wide"):

@@ -293,7 +293,7 @@ def _copies_pypi(url: str) -> bool:
     from cuready.mirrors.catalogue import load
 
     known = load()
-    host = urlsplit(url).hostname or ""
+    host = split_url(url).hostname or ""
     if host == "pypi.org" or host.endswith(".pypi.org") or known.pasted_rule(url) is not None:
         return True
     owner = known.owner_of(url)
