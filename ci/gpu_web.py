@@ -14,6 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from gpu_prepare import ROOT, Workplace, prepare
 
+LOADS = ("rate", "all", "all-4", "rate-uvicorn", "resnet50")
 ENGINES = ROOT / "tests" / "data" / "engines" / "10.6"
 
 
@@ -85,7 +86,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path(work))
     parser.add_argument("--library", type=Path, help="the TensorRT library")
     parser.add_argument("--seconds", type=float, default=60, help="for each server")
-    parser.add_argument("--first", default="rate", choices=("rate", "all", "all-4", "rate-uvicorn", "resnet50"),
+    parser.add_argument("--first", default="rate", choices=LOADS,
                         help="the load that gets the whole time")  # fmt: skip
     parser.add_argument("--installed", action="store_true", help="use the installed cuready")
     parser.add_argument("--simulated", action="store_true", help="try the script without a GPU")
