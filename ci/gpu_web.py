@@ -14,6 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from gpu_prepare import ROOT, Workplace, prepare
 
+LOADS = ("rate", "all", "all-4", "rate-uvicorn", "resnet50")
 ENGINES = ROOT / "tests" / "data" / "engines" / "10.6"
 
 
@@ -53,17 +54,19 @@ def scenarios(work: Workplace, seconds: float, first: str) -> list[list[str]]:
 
     ``rate``: 500 requests a second of a small network, most clients idle at any moment. ``all``:
     the same with all clients waiting all the time. ``all-4``: and four processes of each server.
+    ``rate-uvicorn``: the first on uvicorn, where granian is used otherwise.
     ``resnet50``: all clients waiting for a network whose time the GPU spends.
     """
     cnn, resnet = str(ENGINES / "cnn.plan"), unpacked(work, "resnet50_fp16.plan")
     known = {"rate": [cnn, "--rate", "500"], "all": [cnn, "--rate", "0"],
-             "all-4": [cnn, "--rate", "0", "--processes", "4"]}  # fmt: skip
+             "all-4": [cnn, "--rate", "0", "--processes", "4"],
+             "rate-uvicorn": [cnn, "--rate", "500", "--server", "uvicorn"]}  # fmt: skip
     if resnet is not None:
         known["resnet50"] = [str(resnet), "--rate", "0"]
     if first not in known:
         sys.exit(f"--first {first}: its plan was not given")
     long = [*known.pop(first), "--seconds", str(seconds), "--turns", "6"]
-    short = ["--seconds", str(seconds / 8), "--turns", "3", "--no-floor"]
+    short = ["--seconds", str(seconds / 10), "--turns", "3", "--no-floor"]
     return [long, *([*arguments, *short] for arguments in known.values())]
 
 
@@ -83,7 +86,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path(work))
     parser.add_argument("--library", type=Path, help="the TensorRT library")
     parser.add_argument("--seconds", type=float, default=60, help="for each server")
-    parser.add_argument("--first", default="rate", choices=("rate", "all", "all-4", "resnet50"),
+    parser.add_argument("--first", default="rate", choices=LOADS,
                         help="the load that gets the whole time")  # fmt: skip
     parser.add_argument("--installed", action="store_true", help="use the installed cuready")
     parser.add_argument("--simulated", action="store_true", help="try the script without a GPU")

@@ -33,15 +33,19 @@ class _Awaited:
         self._waiters: dict[int, asyncio.Future[None]] = {}
         loop.add_reader(self._completions.fileno(), self._wake)
 
-    def add(self, future: Future, waiter: asyncio.Future[None]) -> None:
+    def wait(self, future: Future, waiter: asyncio.Future[None]) -> Generator[Any, None, None]:
         number = next(self._numbers)
         self._waiters[number] = waiter
-        future._push_when_done(self._completions, number)
+        try:
+            future._push_when_done(self._completions, number)
+            yield from waiter
+        finally:  # also of a task that was cancelled, or left behind by its loop
+            del self._waiters[number]
 
     def _wake(self) -> None:
         for number in self._completions.drain():
-            waiter = self._waiters.pop(number)
-            if not waiter.done():  # the awaiting task may have been cancelled
+            waiter = self._waiters.get(number)
+            if waiter is not None and not waiter.done():
                 waiter.set_result(None)
 
 
@@ -55,9 +59,7 @@ def wait_for(future: Future) -> Generator[Any, None, dict[str, Any]]:
         awaited = _awaited.get(loop)
         if awaited is None:
             awaited = _awaited[loop] = _Awaited(loop)
-        waiter = loop.create_future()
-        awaited.add(future, waiter)
-        yield from waiter.__await__()
+        yield from awaited.wait(future, loop.create_future())
     return future.result()
 
 

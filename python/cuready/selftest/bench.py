@@ -17,7 +17,11 @@ STAGES = ("enqueue", "h2d", "gpu", "d2h", "latency")
 
 @dataclass(frozen=True)
 class Compared:
-    """Two engines. ``ratios``: the second's median over the first's, one value for each figure."""
+    """Two engines, round by round.
+
+    ``ratios``: for each figure the median, over the rounds, of the second's over the first's.
+    Inside a round both had the same clocks and the same neighbours on the machine.
+    """
 
     first: list[rt.BenchmarkReport]
     second: list[rt.BenchmarkReport]
@@ -25,13 +29,12 @@ class Compared:
     @property
     def ratios(self) -> dict[str, float]:
         made = {}
-        for name in STAGES:
-            base, other = (_middle(side, name) for side in (self.first, self.second))
-            if base > 0:
-                made[name] = other / base
-        base = statistics.median(one.throughput for one in self.first)
-        if base > 0:
-            made["throughput"] = statistics.median(one.throughput for one in self.second) / base
+        for name in (*STAGES, "throughput"):
+            pairs = [(_figure(a, name), _figure(b, name))
+                     for a, b in zip(self.first, self.second, strict=True)]  # fmt: skip
+            shares = [other / base for base, other in pairs if base > 0]
+            if shares:
+                made[name] = statistics.median(shares)
         return made
 
     def to_dict(self) -> dict[str, Any]:
@@ -42,21 +45,25 @@ class Compared:
     def lines(self, names: tuple[str, str]) -> list[str]:
         made = [f"first: {names[0]}", f"second: {names[1]}",
                 f"{'median':12}{'first':>12}{'second':>12}{'ratio':>8}"]  # fmt: skip
+        ratios = self.ratios
         for name in STAGES:
             base, other = (_middle(side, name) for side in (self.first, self.second))
-            ratio = f"{other / base:8.3f}" if base > 0 else "       -"
+            ratio = f"{ratios[name]:8.3f}" if name in ratios else "       -"
             made.append(f"{name:12}{base:9.4f} ms{other:9.4f} ms{ratio}")
-        first, second = (
-            statistics.median(one.throughput for one in side) for side in (self.first, self.second)
-        )
-        made.append(f"{'runs/s':12}{first:12.1f}{second:12.1f}{self.ratios['throughput']:8.3f}")
+        first, second = (_middle(side, "throughput") for side in (self.first, self.second))
+        made.append(f"{'runs/s':12}{first:12.1f}{second:12.1f}{ratios['throughput']:8.3f}")
         made.append(f"{len(self.first)} rounds of each, one after the other in turn")
         return made
 
 
+def _figure(report: rt.BenchmarkReport, name: str) -> float:
+    """A stage's median in milliseconds, or runs a second."""
+    value: float = report.throughput if name == "throughput" else getattr(report, name).median
+    return value
+
+
 def _middle(side: list[rt.BenchmarkReport], name: str) -> float:
-    medians: list[float] = [getattr(one, name).median for one in side]
-    return statistics.median(medians)
+    return statistics.median(_figure(one, name) for one in side)
 
 
 def measure(engine: rt.Engine, duration: float, options: Mapping[str, Any]) -> rt.BenchmarkReport:

@@ -34,7 +34,7 @@ def packages() -> list[Package]:
         Package("pytorch", "2.13.0", CUDA_BUILD, depends=("python >=3.12,<3.13.0a0", "__cuda"),
                 files={f"{SITE}/torch/__init__.py": torch}),
         Package("pytorch-gpu", "2.13.0", "cuda129_mkl_h1_300",
-                depends=(f"pytorch =={'2.13.0'} {CUDA_BUILD}",)),
+                depends=(f"pytorch ==2.13.0 {CUDA_BUILD}",)),
         *(Package(name, "1.0", "py312_0", depends=("pytorch >=2.13.0,<2.14.0a0",),
                   files={f"{SITE}/{name}/__init__.py": b"# made up\n"})
           for name in ("torchvision", "torchaudio")),

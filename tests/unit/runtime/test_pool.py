@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -122,6 +124,11 @@ def test_awaiting_outlives_cancelled_tasks_and_closed_loops(load: Any, new_loop:
                 loop.close()
         pool.drain()
         assert pool.stats["completed"] == 13
+    gone = weakref.ref(loop)
+    forgotten.clear()
+    del loop
+    gc.collect()
+    assert gone() is None, "a closed loop is kept"
 
 
 async def _result(pool: rt.ContextPool, x: np.ndarray) -> dict[str, Any]:
