@@ -19,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import atheris
 
+ROOT = Path(__file__).parents[2]
+
 # An editable install brings an import hook of its own, whose modules atheris cannot instrument:
 # without this, nothing of cuready would guide the search.
 sys.meta_path[:] = [finder for finder in sys.meta_path if isinstance(finder, type)]
@@ -37,7 +39,7 @@ def _mutate_json(data: bytes, limit: int, seed: int) -> bytes:
     rng = random.Random(seed)
     try:
         document = json.loads(data)
-        places = list(_places(document))
+        places = list(_places(document)) if isinstance(document, (dict, list)) else []
         if not places or rng.random() < 0.2:
             raise ValueError("change the bytes")
     except (ValueError, RecursionError):
@@ -72,7 +74,17 @@ def check_instrumented() -> None:
         sys.exit("fuzz: cuready's modules were imported without atheris's instrumentation")
 
 
-MUTATORS = {"snapshot": _mutate_json}
+def _mutate_lock(data: bytes, limit: int, seed: int) -> bytes:
+    """Rattler reads a lock in Rust, where nothing guides the search: start from a whole one often.
+
+    JSON is YAML too.
+    """
+    if seed % 4:
+        data = (ROOT / "tests/data/fuzz/conda_lock/as-json").read_bytes()
+    return _mutate_json(data, limit, seed)
+
+
+MUTATORS = {"snapshot": _mutate_json, "conda_lock": _mutate_lock}
 
 
 def main() -> None:

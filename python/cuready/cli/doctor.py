@@ -171,7 +171,7 @@ def _print(diagnosis: Diagnosis, snapshot: Snapshot, output_format: str, *, verb
         return
     from cuready.doctor.render.text import render
 
-    encoding = sys.stdout.encoding.lower()
+    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
     lines = render(
         diagnosis,
         _head(snapshot),

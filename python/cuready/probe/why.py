@@ -77,6 +77,8 @@ def explain(context: Context, name: str) -> Explanation:
     Raises :class:`UnknownNameError` when there is no such thing, and
     :class:`~cuready.errors.InputError` when the interpreter is not one whose loader we know.
     """
+    if not name.strip():
+        raise UnknownNameError("an empty name", hint="give a path, a soname or a package")
     context = _with_facts(context)
     try:
         process = start_process(context, wants_shadows=lambda _: True)

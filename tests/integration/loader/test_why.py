@@ -105,3 +105,10 @@ def test_a_name_that_nobody_has_is_wrong_usage(
 def test_a_python_package_without_libraries(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = why(capsys, "click")
     assert code == 0 and "no shared libraries" in out
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_is_no_question(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = why(capsys, name)
+    assert (code, out) == (2, "")
+    assert "an empty name" in err

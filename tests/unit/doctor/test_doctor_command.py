@@ -13,7 +13,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 from tests.zoo.base import gpu_box
-from tests.zoo.broken_driver import docker_without_toolkit, kernel_update_without_module
+from tests.zoo.broken_driver import kernel_update_without_module
+from tests.zoo.broken_visibility import docker_without_toolkit
 
 from cuready.cli.main import main
 from cuready.doctor import catalogue
