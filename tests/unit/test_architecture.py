@@ -14,8 +14,8 @@ import cuready
 
 PACKAGE = Path(cuready.__file__).resolve().parent
 
-# layer -> the layers it may import. `errors`, `_util`, `_codec`, `_cmake` and the version stand
-# under all. `env` reaches `mirrors` because everything it installs comes through them; `selftest` and `cli`
+# layer -> the layers it may import. `errors`, `_util`, `_codec`, `_cmake` and the version stand under all.
+# `env` reaches `mirrors` because everything it installs comes through them; `selftest` and `cli`
 # reach `probe` to take the Snapshot that the pure layers work on.
 ALLOWED: dict[str, set[str]] = {
     "cli": {"doctor", "env", "mirrors", "selftest", "compat", "snapshot", "runtime", "probe"},
