@@ -14,7 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from gpu_prepare import ROOT, Workplace, prepare
 
-LOADS = ("rate", "all", "all-4", "rate-uvicorn", "resnet50")
+LOADS = ("all", "all-4", "rate", "rate-granian", "resnet50")
 ENGINES = ROOT / "tests" / "data" / "engines" / "10.6"
 
 
@@ -52,15 +52,15 @@ def unpacked(work: Workplace, name: str) -> Path | None:
 def scenarios(work: Workplace, seconds: float, first: str) -> list[list[str]]:
     """Arguments of benchmarks/asgi.py: ``first`` for the whole time, the others for a while.
 
-    ``rate``: 500 requests a second of a small network, most clients idle at any moment. ``all``:
-    the same with all clients waiting all the time. ``all-4``: and four processes of each server.
-    ``rate-uvicorn``: the first on uvicorn, where granian is used otherwise.
-    ``resnet50``: all clients waiting for a network whose time the GPU spends.
+    ``all``: all clients wait for a small network all the time. ``all-4``: with four processes of
+    each server. ``resnet50``: the same for a network whose time the GPU spends. ``rate``: 500
+    requests a second of the small network, so that most clients are idle at any moment; uvicorn
+    answers such load sooner, granian more of the other.
     """
     cnn, resnet = str(ENGINES / "cnn.plan"), unpacked(work, "resnet50_fp16.plan")
-    known = {"rate": [cnn, "--rate", "500"], "all": [cnn, "--rate", "0"],
-             "all-4": [cnn, "--rate", "0", "--processes", "4"],
-             "rate-uvicorn": [cnn, "--rate", "500", "--server", "uvicorn"]}  # fmt: skip
+    known = {"all": [cnn, "--rate", "0"], "all-4": [cnn, "--rate", "0", "--processes", "4"],
+             "rate": [cnn, "--rate", "500", "--server", "uvicorn"],
+             "rate-granian": [cnn, "--rate", "500", "--server", "granian"]}  # fmt: skip
     if resnet is not None:
         known["resnet50"] = [str(resnet), "--rate", "0"]
     if first not in known:
@@ -86,7 +86,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path(work))
     parser.add_argument("--library", type=Path, help="the TensorRT library")
     parser.add_argument("--seconds", type=float, default=60, help="for each server")
-    parser.add_argument("--first", default="rate", choices=LOADS,
+    parser.add_argument("--first", default="all", choices=LOADS,
                         help="the load that gets the whole time")  # fmt: skip
     parser.add_argument("--installed", action="store_true", help="use the installed cuready")
     parser.add_argument("--simulated", action="store_true", help="try the script without a GPU")

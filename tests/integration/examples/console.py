@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -99,8 +100,9 @@ def run_in_one_shell(
         os.killpg(watch.pid, signal.SIGKILL)
         watch.wait()
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)  # the shell and its services
+        # The services outlive the shell: its process group is theirs.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
     text = "".join(said)

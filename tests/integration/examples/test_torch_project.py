@@ -20,6 +20,7 @@ from runtime_sim import plans
 from tests.integration.examples.interpreters import ask
 
 import cuready
+from cuready import _core
 
 Project = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -114,8 +115,13 @@ def test_a_plan_of_another_network_is_told(
     if here != there:
         pytest.skip(f"cuready is installed for Python {here}, and torch is in Python {there}")
     # The package alone, so that torch keeps the numpy that it was built for.
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "cuready").symlink_to(Path(cuready.__file__).parent)
+    # An editable install keeps the native module apart from it.
+    package = tmp_path / "site" / "cuready"
+    package.mkdir(parents=True)
+    for folder in {Path(cuready.__file__).parent, Path(_core.__file__).parent}:
+        for path in folder.iterdir():
+            if not (package / path.name).exists():
+                (package / path.name).symlink_to(path)
     env = {**simulated, "PYTHONPATH": str(tmp_path / "site"), "CUDA_VISIBLE_DEVICES": "0"}
     assert project("train.py", "--epochs", "1").returncode == 0
 
