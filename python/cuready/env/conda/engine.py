@@ -6,12 +6,12 @@ A crash of the engine, and the memory it takes for an index of 300,000 records, 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -141,11 +141,11 @@ class Engine:
         """Start the child, without waiting for it. Raises MissingExtra."""
         self.require()
         environment = {**os.environ, "RUST_BACKTRACE": "0", "PYTHONUTF8": "1"}
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `kill` and `close`
-        # Started in the package's own root: `-m` looks there first, and not in whatever folder the
-        # user stands in. Every path that is sent over is absolute.
+        self._stderr = _scratch_file()  # closed in `kill` and `close`
+        # Started in the package's own root: Python looks there first, and not in whatever folder
+        # the user stands in. Every path that is sent over is absolute.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cuready.env.conda.child"],
+            [sys.executable, "-c", "from cuready.env.conda.child import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -218,6 +218,15 @@ class Engine:
         if self._stderr is not None:
             self._stderr.close()
             self._stderr = None
+
+
+def _scratch_file() -> IO[bytes]:
+    """A file without a name; in memory where that can be had without importing anything."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("cuready-engine"), "w+b")
+    tempfile = importlib.import_module("tempfile")
+    made: IO[bytes] = tempfile.TemporaryFile()
+    return made
 
 
 def _error_of(error: dict[str, Any]) -> CureadyError:

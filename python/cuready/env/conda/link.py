@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,7 +88,7 @@ def _build(plan: Plan, transaction: Transaction, session: CondaSession) -> list[
     if plan.to_link:
         _link(plan, new, _view(plan, session), session)
         for record in plan.to_link:  # rattler makes these for their owner alone
-            (new / "conda-meta" / f"{record.dist}.json").chmod(0o644)
+            os.chmod(f"{new}/conda-meta/{record.dist}.json", 0o644)  # noqa: PTH101
     append_history(new, plan)
     kill_point("meta-polished")
     return notes
@@ -103,8 +105,9 @@ def _view(plan: Plan, session: CondaSession) -> Path:
     view.mkdir(parents=True, exist_ok=True)
     for record in plan.to_link:
         there, wanted = view / record.dist, session.store.folder(record)
-        if there.is_symlink() and there.readlink() == wanted:
-            continue
+        with contextlib.suppress(OSError):
+            if os.readlink(there) == str(wanted):  # noqa: PTH115 - for hundreds of packages
+                continue
         for stale in (there, view / f"{record.dist}.lock"):
             stale.unlink(missing_ok=True)
         there.symlink_to(wanted, target_is_directory=True)
@@ -124,4 +127,5 @@ def _link(plan: Plan, new: Path, view: Path, session: CondaSession) -> None:
         subdir=solution.request.subdir,
         specs=list(solution.request.specs),
         to_link=len(plan.to_link),
+        watched=session.options.on_step is not None,
     )
