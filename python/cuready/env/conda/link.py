@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,15 +103,22 @@ def _view(plan: Plan, session: CondaSession) -> Path:
     view = session.view_of(plan.prefix)
     view.mkdir(parents=True, exist_ok=True)
     for record in plan.to_link:
-        there, wanted = view / record.dist, session.store.folder(record)
-        with contextlib.suppress(OSError):
-            if os.readlink(there) == str(wanted):  # noqa: PTH115 - for hundreds of packages
-                continue
+        wanted = session.store.folder(record)
+        if _points_to(f"{view}/{record.dist}", str(wanted)):
+            continue
+        there = view / record.dist
         for stale in (there, view / f"{record.dist}.lock"):
             stale.unlink(missing_ok=True)
         there.symlink_to(wanted, target_is_directory=True)
     kill_point("view-made")
     return view
+
+
+def _points_to(path: str, wanted: str) -> bool:
+    try:
+        return os.readlink(path) == wanted  # noqa: PTH115 - asked for hundreds of packages
+    except OSError:
+        return False
 
 
 def _link(plan: Plan, new: Path, view: Path, session: CondaSession) -> None:
