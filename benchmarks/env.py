@@ -40,11 +40,14 @@ CHANNEL = "https://conda.anaconda.org/bench"
 
 OURS = """
 import os, sys
+from cuready.env.conda.engine import Engine
+engine = Engine()
+engine.start()  # the rest is imported while it starts
 from pathlib import Path
 from cuready.env.conda.session import CondaOptions, CondaSession
 cache, prefix, mirror, specs, what = sys.argv[1:6]
 options = CondaOptions(mirrors=(mirror,), only_mirrors=True, cache_dir=Path(cache), index_ttl=1e9)
-with CondaSession(options) as session:  # the engine starts here, as in every command
+with CondaSession(options, engine) as session:
     from cuready.env.conda.solve import SolveRequest, solve
     asked, glibc = tuple(specs.split(",")), {"__glibc": "2.31"}
     request = SolveRequest(("CHANNEL",), asked, "linux-64", virtual_packages=glibc)

@@ -13,11 +13,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from cuready._util import one_line
 from cuready.errors import CureadyError, EnvError, IncompleteError, MissingExtra, SolveError
 
 __all__ = ["EXTRA", "Engine", "OnEvent"]
@@ -26,7 +24,7 @@ EXTRA = "pip install 'cuready[conda]'"
 OnEvent = Callable[[dict[str, Any]], None]
 
 _NEEDED = ("rattler", "zstandard")
-_PACKAGE_ROOT = Path(__file__).resolve().parents[3]
+_PACKAGE_ROOT = os.path.abspath(__file__).rsplit(os.sep, 4)[0]  # noqa: PTH100 - no pathlib yet
 _ERRORS: dict[str, type[CureadyError]] = {
     "solve": SolveError,
     "input": EnvError,
@@ -37,7 +35,10 @@ _ERRORS: dict[str, type[CureadyError]] = {
 
 
 class Engine:
-    """One child for the operations of one command. Use as a context manager."""
+    """One child for the operations of one command. Use as a context manager.
+
+    Whoever is in a hurry starts it before importing anything else, and hands it to a CondaSession.
+    """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -138,7 +139,9 @@ class Engine:
         raise EOFError
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start the child, without waiting for it. Raises MissingExtra."""
+        """Start the child unless it runs, without waiting for it. Raises MissingExtra."""
+        if self._process is not None:
+            return self._process
         self.require()
         environment = {**os.environ, "RUST_BACKTRACE": "0", "PYTHONUTF8": "1"}
         self._stderr = _scratch_file()  # closed in `kill` and `close`
@@ -172,6 +175,8 @@ class Engine:
         )
 
     def _last_words(self) -> list[str]:
+        from cuready._util import one_line
+
         if self._stderr is None:
             return []
         self._stderr.seek(0)

@@ -78,9 +78,9 @@ class PackageStore:
 class CondaSession:
     """Use as a context manager: the engine ends and connections close with it."""
 
-    def __init__(self, options: CondaOptions | None = None) -> None:
+    def __init__(self, options: CondaOptions | None = None, engine: Engine | None = None) -> None:
         self.options = options or CondaOptions()
-        self.engine = Engine()
+        self.engine = engine or Engine()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> CondaSession:
