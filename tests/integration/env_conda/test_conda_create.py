@@ -432,3 +432,15 @@ def test_the_history_says_what_was_asked_for_in_condas_form(
         "+made-up/linux-64::tool-2.0-0",
         "# update specs: ['tool', 'python >=3.8']",
     ]
+
+
+def test_a_dismissed_engine_gives_way_to_a_new_one(
+    open_session: Callable[..., CondaSession],
+) -> None:
+    with open_session() as session:
+        assert session.engine.call("unmet", demands=[], virtual={}) == []
+        session.engine.dismiss()
+        session.engine.dismiss()
+        demand = ["torch", "__cuda >=12", "depends"]
+        told = session.engine.call("unmet", demands=[demand], virtual={})
+        assert told == ["torch needs __cuda >=12, which is not there"]

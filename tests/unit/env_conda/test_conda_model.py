@@ -131,3 +131,16 @@ def test_only_the_child_imports_rattler() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
     loaded = set(done.stdout.split())
     assert not loaded & {"rattler", "zstandard", "httpx", "rich"}
+
+
+def test_a_warm_cache_waits_for_no_download_layer() -> None:
+    modules = "cuready.env.conda.solve cuready.env.conda.link cuready.env.conda.fetch"
+    heavy = "httpx cuready.mirrors.catalogue cuready.mirrors.net.fetch rattler"
+    code = f"""
+import importlib, sys
+for name in {modules!r}.split():
+    importlib.import_module(name)
+print([name for name in {heavy!r}.split() if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""The engine's process: ``python -m cuready.env.conda.child``, one JSON object a line each way.
+"""The engine's process: ``main`` serves one JSON object a line each way.
 
 In:  ``{"id": 1, "op": "solve", "args": {…}}``
 Out: ``{"id": 1, "event": {…}}`` any number of times, then ``{"id": 1, "result": …}`` or
@@ -11,7 +11,8 @@ down, with the work long done.
 
 from __future__ import annotations
 
-import asyncio
+import gc
+import importlib
 import json
 import os
 import queue
@@ -42,19 +43,31 @@ class _Wire:
 
 def main() -> None:
     """Serve until stdin ends."""
+    gc.disable()  # a short life with few cycles: the collector would only lengthen the start
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the group; cuready ends us
     wire = _Wire()
     requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
     busy = threading.Event()
     threading.Thread(target=_read, args=(requests, busy), daemon=True).start()
+    _asyncio()
     from cuready.env.conda import operations  # while the first request is on its way
 
     while (request := requests.get()) is not None:
         busy.set()
         wire.send({"id": request["id"], **_serve(operations, request, wire)})
         busy.clear()
+        operations.get_ready(request["op"], request["args"])
     sys.stderr.flush()
     os._exit(0)
+
+
+def _asyncio() -> ModuleType:
+    """asyncio without OpenSSL, which it loads when it can: rattler brings its own TLS."""
+    if "asyncio" not in sys.modules:
+        sys.modules["ssl"] = None  # type: ignore[assignment]
+        importlib.import_module("asyncio")
+        del sys.modules["ssl"]
+    return sys.modules["asyncio"]
 
 
 def _read(requests: queue.Queue[dict[str, Any] | None], busy: threading.Event) -> None:
@@ -72,13 +85,9 @@ def _serve(operations: ModuleType, request: dict[str, Any], wire: _Wire) -> dict
     operation: Callable[..., Coroutine[Any, Any, Any]] = operations.OPERATIONS[request["op"]]
     extra = {"tell": tell} if request["op"] in operations.TELLING else {}
     try:
-        return {"result": asyncio.run(operation(**request["args"], **extra))}
+        return {"result": _asyncio().run(operation(**request["args"], **extra))}
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a Rust panic is a BaseException
         described: dict[str, Any] = operations.describe(error)
         return {"error": described}
-
-
-if __name__ == "__main__":
-    main()

@@ -6,18 +6,16 @@ A crash of the engine, and the memory it takes for an index of 300,000 records, 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from cuready._util import one_line
 from cuready.errors import CureadyError, EnvError, IncompleteError, MissingExtra, SolveError
 
 __all__ = ["EXTRA", "Engine", "OnEvent"]
@@ -26,7 +24,7 @@ EXTRA = "pip install 'cuready[conda]'"
 OnEvent = Callable[[dict[str, Any]], None]
 
 _NEEDED = ("rattler", "zstandard")
-_PACKAGE_ROOT = Path(__file__).resolve().parents[3]
+_PACKAGE_ROOT = os.path.abspath(__file__).rsplit(os.sep, 4)[0]  # noqa: PTH100 - no pathlib yet
 _ERRORS: dict[str, type[CureadyError]] = {
     "solve": SolveError,
     "input": EnvError,
@@ -37,7 +35,10 @@ _ERRORS: dict[str, type[CureadyError]] = {
 
 
 class Engine:
-    """One child for the operations of one command. Use as a context manager."""
+    """One child for the operations of one command. Use as a context manager.
+
+    Whoever is in a hurry starts it before importing anything else, and hands it to a CondaSession.
+    """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -138,14 +139,16 @@ class Engine:
         raise EOFError
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start the child, without waiting for it. Raises MissingExtra."""
+        """Start the child unless it runs, without waiting for it. Raises MissingExtra."""
+        if self._process is not None:
+            return self._process
         self.require()
         environment = {**os.environ, "RUST_BACKTRACE": "0", "PYTHONUTF8": "1"}
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `kill` and `close`
-        # Started in the package's own root: `-m` looks there first, and not in whatever folder the
-        # user stands in. Every path that is sent over is absolute.
+        self._stderr = _scratch_file()  # closed in `kill` and `close`
+        # Started in the package's own root: Python looks there first, and not in whatever folder
+        # the user stands in. Every path that is sent over is absolute.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cuready.env.conda.child"],
+            [sys.executable, "-c", "from cuready.env.conda.child import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -172,6 +175,8 @@ class Engine:
         )
 
     def _last_words(self) -> list[str]:
+        from cuready._util import one_line
+
         if self._stderr is None:
             return []
         self._stderr.seek(0)
@@ -218,6 +223,15 @@ class Engine:
         if self._stderr is not None:
             self._stderr.close()
             self._stderr = None
+
+
+def _scratch_file() -> IO[bytes]:
+    """A file without a name; in memory where that can be had without importing anything."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("cuready-engine"), "w+b")
+    tempfile = importlib.import_module("tempfile")
+    made: IO[bytes] = tempfile.TemporaryFile()
+    return made
 
 
 def _error_of(error: dict[str, Any]) -> CureadyError:

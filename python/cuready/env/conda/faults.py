@@ -11,7 +11,7 @@ import os
 import signal
 from collections import Counter
 
-__all__ = ["KILL_POINTS", "VARIABLE", "kill_point"]
+__all__ = ["KILL_POINTS", "VARIABLE", "armed", "kill_point"]
 
 VARIABLE = "CUREADY_ENV_KILL_AT"
 
@@ -46,6 +46,11 @@ KILL_POINTS = (
 )
 
 _passed: Counter[str] = Counter()
+
+
+def armed() -> bool:
+    """Whether a kill point is named at all."""
+    return VARIABLE in os.environ
 
 
 def kill_point(name: str, *, engine: bool = False) -> None:

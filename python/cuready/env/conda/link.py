@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def _build(plan: Plan, transaction: Transaction, session: CondaSession) -> list[
     if plan.to_link:
         _link(plan, new, _view(plan, session), session)
         for record in plan.to_link:  # rattler makes these for their owner alone
-            (new / "conda-meta" / f"{record.dist}.json").chmod(0o644)
+            os.chmod(f"{new}/conda-meta/{record.dist}.json", 0o644)  # noqa: PTH101
     append_history(new, plan)
     kill_point("meta-polished")
     return notes
@@ -102,14 +103,22 @@ def _view(plan: Plan, session: CondaSession) -> Path:
     view = session.view_of(plan.prefix)
     view.mkdir(parents=True, exist_ok=True)
     for record in plan.to_link:
-        there, wanted = view / record.dist, session.store.folder(record)
-        if there.is_symlink() and there.readlink() == wanted:
+        wanted = session.store.folder(record)
+        if _points_to(f"{view}/{record.dist}", str(wanted)):
             continue
+        there = view / record.dist
         for stale in (there, view / f"{record.dist}.lock"):
             stale.unlink(missing_ok=True)
         there.symlink_to(wanted, target_is_directory=True)
     kill_point("view-made")
     return view
+
+
+def _points_to(path: str, wanted: str) -> bool:
+    try:
+        return os.readlink(path) == wanted  # noqa: PTH115 - asked for hundreds of packages
+    except OSError:
+        return False
 
 
 def _link(plan: Plan, new: Path, view: Path, session: CondaSession) -> None:
@@ -124,4 +133,5 @@ def _link(plan: Plan, new: Path, view: Path, session: CondaSession) -> None:
         subdir=solution.request.subdir,
         specs=list(solution.request.specs),
         to_link=len(plan.to_link),
+        watched=session.options.on_step is not None,
     )

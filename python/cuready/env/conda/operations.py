@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,12 @@ from rattler.exceptions import SolverError
 from rattler.networking import MirrorMiddleware, RetryMiddleware
 
 from cuready._util import one_line
-from cuready.env.conda.faults import kill_point
+from cuready.env.conda.faults import armed, kill_point
 
-__all__ = ["OPERATIONS", "TELLING", "describe"]
+__all__ = ["OPERATIONS", "TELLING", "describe", "get_ready"]
+
+# What this process has solved, by address: as JSON, and as rattler has it.
+_solved: dict[str, tuple[dict[str, Any], Any]] = {}
 
 Tell = Callable[[dict[str, Any]], None]
 EXTRACT_THREADS = 4
@@ -168,7 +173,11 @@ async def solve(
         )
     except SolverError as error:
         raise _unsolvable(error, sources) from None
-    return [_json(record) for record in _sorted(found)]
+    ordered = _sorted(found)
+    answer = [_json(record) for record in ordered]
+    for item, record in zip(answer, ordered, strict=True):
+        _solved[item["url"]] = (item, record)
+    return answer
 
 
 def _open_index(index: Sequence[str]) -> Any:
@@ -207,6 +216,12 @@ def _unsolvable(error: SolverError, sources: Sequence[Any]) -> EngineError:
 
 def _records(raw: Sequence[dict[str, Any]]) -> list[Any]:
     """Typed records from their JSON, by way of a small index: rattler parses no single record."""
+    known = [_solved.get(item["url"], ({}, None)) for item in raw]
+    if all(
+        item == one and item.get("arch") is None and item.get("platform") is None
+        for item, (one, _) in zip(raw, known, strict=True)
+    ):
+        return [record for _, record in known]
     groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for item in raw:
         channel, subdir, name = item["url"].rsplit("/", 2)
@@ -304,6 +319,19 @@ class _Reporter:
         return lambda *_: 0
 
 
+@cache
+def _to_nowhere(channels: tuple[str, ...]) -> rattler.Client:
+    nowhere = {channel: ["http://127.0.0.1:9/"] for channel in channels}
+    return rattler.Client([RetryMiddleware(0), MirrorMiddleware(nowhere)], timeout=1)
+
+
+def get_ready(operation: str, args: dict[str, Any]) -> None:
+    """Make what the next operation will want, while the other side works out its plan."""
+    if operation == "solve":
+        with contextlib.suppress(Exception):  # it is told when it is wanted
+            _to_nowhere(tuple(sorted({channel for channel, _, _ in args["indexes"]})))
+
+
 async def link(
     *,
     records: list[dict[str, Any]],
@@ -313,15 +341,15 @@ async def link(
     subdir: str,
     specs: list[str],
     to_link: int,
+    watched: bool,
     tell: Tell,
 ) -> None:
     """Link extracted packages into ``staging``, with ``prefix`` written into scripts.
 
-    The client cannot reach anything: a package that is missing is an error, never a download.
+    Progress is told only when it is ``watched``: every event stops rattler's threads for us. The
+    client cannot reach anything: a package that is missing is an error, never a download.
     """
-    channels = sorted({record["url"].rsplit("/", 2)[0] for record in records})
-    nowhere = {channel: ["http://127.0.0.1:9/"] for channel in channels}
-    client = rattler.Client([RetryMiddleware(0), MirrorMiddleware(nowhere)], timeout=1)
+    client = _to_nowhere(tuple(sorted({record["url"].rsplit("/", 2)[0] for record in records})))
     kill_point("link-begun", engine=True)
     wanted = [spec._match_spec for spec in _match_specs(specs)]
     await rattler.install(
@@ -332,7 +360,7 @@ async def link(
         show_progress=False,
         platform=rattler.Subdir(subdir),
         requested_specs=wanted,
-        reporter=_Reporter(tell, to_link),  # type: ignore[arg-type]
+        reporter=_Reporter(tell, to_link) if watched or armed() else None,  # type: ignore[arg-type]
         alternative_target_prefix=prefix,
         execute_link_scripts=False,
     )

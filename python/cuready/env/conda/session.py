@@ -63,7 +63,7 @@ class PackageStore:
     """Extracted packages by the sha256 of their archives, so that channels cannot mix them up."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self._root = root, str(root)
 
     def folder(self, record: Record) -> Path:
         """Where the package lies, or would: complete whenever it is there."""
@@ -71,15 +71,16 @@ class PackageStore:
 
     def has(self, record: Record) -> bool:
         """Whether the package is there, extracted."""
-        return bool(record.sha256) and self.folder(record).is_dir()
+        digest = record.sha256  # asked several times for each package: no Path is made
+        return bool(digest) and os.path.isdir(f"{self._root}/{digest[:2]}/{digest}")  # noqa: PTH112
 
 
 class CondaSession:
     """Use as a context manager: the engine ends and connections close with it."""
 
-    def __init__(self, options: CondaOptions | None = None) -> None:
+    def __init__(self, options: CondaOptions | None = None, engine: Engine | None = None) -> None:
         self.options = options or CondaOptions()
-        self.engine = Engine()
+        self.engine = engine or Engine()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> CondaSession:
