@@ -32,6 +32,8 @@ Tell = Callable[[dict[str, Any]], None]
 EXTRACT_THREADS = 4
 TELL_EVERY_S = 0.05  # a line for each package would wake the other process as often
 CHUNK = 1 << 20
+# conda-forge's largest index is a few hundred MB; a few KB of zstd can stand for any length.
+INDEX_LIMIT = 4 << 30
 
 
 class EngineError(Exception):
@@ -95,15 +97,25 @@ def _decompress(raw: Any, out: Any) -> None:
         if head == b"\x28\xb5\x2f\xfd":
             whole = zstandard.ZstdDecompressor(max_window_size=2**31)
             stream = whole.stream_reader(raw)
-            shutil.copyfileobj(stream, out, CHUNK)
+            _copy(stream, out)
             return
         if head[:3] == b"BZh":
             with bz2.BZ2File(raw) as plain:
-                shutil.copyfileobj(plain, out, CHUNK)
+                _copy(plain, out)
             return
     except (zstandard.ZstdError, EOFError, OSError) as error:
         raise EngineError("content", f"cannot be decompressed: {one_line(error)}") from None
-    shutil.copyfileobj(raw, out, CHUNK)
+    _copy(raw, out)
+
+
+def _copy(source: Any, out: Any) -> None:
+    """Everything in ``source``, unless it is no index at that length."""
+    written = 0
+    while data := source.read(CHUNK):
+        written += len(data)
+        if written > INDEX_LIMIT:
+            raise EngineError("content", f"an index of more than {INDEX_LIMIT >> 30} GiB")
+        out.write(data)
 
 
 def _check_index(path: Path) -> None:
