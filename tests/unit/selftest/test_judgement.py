@@ -42,7 +42,7 @@ def test_clocks_that_disagree_fail(times: tuple[float, float, float]) -> None:
 def test_usual_is_what_was_measured_on_such_a_gpu_and_nothing_else() -> None:
     known = expected.usual("device to device", "NVIDIA H100 80GB HBM3", {})
     assert known is not None
-    assert known[0] == (2475, 2959)
+    assert known[0] == (2475, 3033)
     assert known[1].startswith("https://")
     for other in ("NVIDIA H100 PCIe", "NVIDIA H200 NVL", "NVIDIA GeForce RTX 4090 D", "New GPU"):
         assert expected.usual("device to device", other, {}) is None
