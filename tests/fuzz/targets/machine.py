@@ -108,13 +108,13 @@ ENVIRONMENT: tuple[File, ...] = (
     ("/env/share/jupyter/kernels/python3/kernel.json", (project.read_kernelspecs,)),
 )
 PROJECT: tuple[File, ...] = (
-    ("/work/uv.lock", (project.read_pins,)),
-    ("/work/pyproject.toml", (project.read_pins, installers.read_config)),
-    ("/work/requirements.txt", (project.read_pins,)),
-    ("/work/environment.yml", (project.read_pins,)),
+    ("/project/uv.lock", (project.read_pins,)),
+    ("/project/pyproject.toml", (project.read_pins, installers.read_config)),
+    ("/project/requirements.txt", (project.read_pins,)),
+    ("/project/environment.yml", (project.read_pins,)),
     ("/root/.condarc", (installers.read_config,)),
     ("/root/.config/pip/pip.conf", (installers.read_config,)),
-    ("/work/uv.toml", (installers.read_config,)),
+    ("/project/uv.toml", (installers.read_config,)),
 )
 
 _USUAL = {
@@ -154,7 +154,7 @@ def root() -> Path:
 def _so_far() -> Snapshot:
     python = PythonEnv(
         version="3.12.3", prefix="/env", base_prefix="/usr", kind="venv",
-        sys_path=("/work", _SITE), site_packages=(_SITE,),
+        sys_path=("/project", _SITE), site_packages=(_SITE,),
     )  # fmt: skip
     base = Snapshot(python=python, platform=Platform(system="Linux", kernel_release=_RELEASE))
     context = _context(base)
@@ -165,7 +165,7 @@ def _so_far() -> Snapshot:
 
 def _context(so_far: Snapshot, system: str = "Linux") -> Context:
     env = {"PATH": "/usr/local/cuda/bin", "LD_LIBRARY_PATH": "/env/lib"}
-    return Context(root=str(root()), env=env, cwd="/work", system=system, prefix="/env",
+    return Context(root=str(root()), env=env, cwd="/project", system=system, prefix="/env",
                    so_far=so_far)  # fmt: skip
 
 
