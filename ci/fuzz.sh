@@ -2,6 +2,7 @@
 # Coverage-guided fuzzing of every parser of foreign bytes.
 #
 #   ci/fuzz.sh [SECONDS [TARGET...]]         SECONDS for all targets together (default 90)
+#   ci/fuzz.sh --runs 1000 --jobs 2          a thousand inputs for each target, the same every time
 #   ci/fuzz.sh --each 3600 --jobs 16         an hour for each target, 16 processes at a time
 #   ci/fuzz.sh --each 3600 --slice 600 --jobs 128 --until 590
 #                                            the same hour as six processes of ten minutes side by

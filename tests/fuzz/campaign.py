@@ -62,13 +62,19 @@ class Ledger:
             return dict(row)
 
 
-def run_slice(target: str, seconds: int, python: str, number: int) -> tuple[float, str, list[str]]:
-    """Fuzz ``target`` once. The time it really ran, its log, the inputs that broke it."""
+def run_slice(
+    target: str, seconds: int, python: str, number: int, runs: int
+) -> tuple[float, str, list[str]]:
+    """Fuzz ``target`` once. The time it really ran, its log, the inputs that broke it.
+
+    With ``runs``, that many inputs of a fixed seed, however long they take.
+    """
+    limit = [f"-runs={runs}", "-seed=1"] if runs else [f"-max_total_time={seconds}"]
     folder = WORK / target
     folder.mkdir(parents=True, exist_ok=True)
     before = {path.name for path in WORK.glob(f"{target}-broken-*")}
     command = [
-        python, str(ROOT / "tests/fuzz/fuzz.py"), target, f"-max_total_time={seconds}",
+        python, str(ROOT / "tests/fuzz/fuzz.py"), target, *limit,
         f"-timeout={INPUT_S}", f"-rss_limit_mb={RSS_MB}", f"-max_len={MAX_BYTES}", "-reload=30",
         "-print_final_stats=1", f"-artifact_prefix={WORK}/{target}-broken-",
         str(folder), str(CORPUS / target),
@@ -76,7 +82,7 @@ def run_slice(target: str, seconds: int, python: str, number: int) -> tuple[floa
     started = time.monotonic()
     log = WORK / f"{target}.{number}.log"
     with log.open("wb") as stream, tempfile.TemporaryDirectory(dir=MEMORY) as scratch:
-        env = {**os.environ, SCRATCH: scratch}
+        env = {**os.environ, SCRATCH: scratch, "PYTHONHASHSEED": "0" if runs else "random"}
         code = subprocess.run(
             command, env=env, stdout=stream, stderr=stream, check=False
         ).returncode
@@ -98,8 +104,9 @@ def slices(targets: Sequence[str], each: int, slice_s: int) -> Iterator[tuple[st
 
 
 def run(
-    targets: Sequence[str], each: int, slice_s: int, jobs: int, python: str, until: float
-) -> bool:
+    targets: Sequence[str], each: int, slice_s: int, jobs: int, python: str, until: float,
+    runs: int = 0,
+) -> bool:  # fmt: skip
     """Run all slices, ``jobs`` at a time, none beyond ``until`` (monotonic). True: nothing broke."""
     WORK.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(WORK / "ledger.json")
@@ -117,7 +124,7 @@ def run(
             left = int(until - time.monotonic())
             if left < 1:
                 return
-            spent, log, broken = run_slice(target, min(seconds, left), python, number)
+            spent, log, broken = run_slice(target, min(seconds, left), python, number, runs)
             row = ledger.add(target, spent, log, broken)
             print(f"fuzz: {target:15} {spent:6.0f} s (all runs {row['seconds']:7.0f} s), "
                   f"{row['inputs']:10} inputs, coverage {row['coverage']:5}, "
@@ -153,6 +160,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="ci/fuzz.sh", description=__doc__)
     parser.add_argument("words", nargs="*", metavar="SECONDS TARGET", help="as above")
     parser.add_argument("--each", type=int, help="seconds for each target instead")
+    parser.add_argument("--runs", type=int, default=0,
+                        help="so many inputs for each target instead, the same every time")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--slice", type=int, default=0, help="seconds of one process; 0: --each")
     parser.add_argument("--until", type=float, default=0, help="stop after so many seconds")
@@ -168,7 +177,8 @@ def main() -> int:
     if options.each:
         sow(targets)
     until = time.monotonic() + (options.until or 10**9)
-    fine = run(targets, each, options.slice or each, options.jobs, sys.executable, until)
+    slice_s = each if options.runs else options.slice or each
+    fine = run(targets, each, slice_s, options.jobs, sys.executable, until, options.runs)
     return 0 if fine else 1
 
 

@@ -23,7 +23,7 @@ from cuready.mirrors.net.classify import cause_of_exception, cause_of_status
 from cuready.mirrors.net.client import Failure
 from cuready.mirrors.net.content import check_head
 from cuready.mirrors.net.freshness import read_status
-from cuready.mirrors.net.ladder import ProbeKind
+from cuready.mirrors.net.ladder import ProbeKind, links_in
 from cuready.mirrors.net.partial import Partial
 from cuready.mirrors.net.progress import Throttle
 from cuready.mirrors.net.request import DownloadRequest, FileKind, Source
@@ -393,3 +393,8 @@ def test_a_list_of_urls() -> None:
     assert read_url_list("\x80 not a list") is None
     with pytest.raises(InputError, match="line 2"):
         read_url_list("https://h/a\nhttps://h/b sha256=12")
+
+
+def test_links_before_what_is_no_html_are_kept() -> None:
+    page = '<a href="torch/">torch</a><![[[[<a href="lost/">'
+    assert links_in(page) == ["torch/"]
