@@ -53,6 +53,8 @@ def _text(path: Path) -> str:
         raise RecipeError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 at byte {error.start}") from None
+    except ValueError:  # a null character
+        raise RecipeError(f"{str(path)!r}: no file can have such a name") from None
 
 
 # --- environment.yml ---------------------------------------------
