@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
 from cuready._util import one_line
 from cuready.env.conda.clone import clone_tree
 from cuready.env.conda.faults import kill_point
@@ -32,9 +35,13 @@ __all__ = ["Program", "apply_with", "find_program", "solve_with"]
 
 SOLVE_TIMEOUT_S = 900
 LINK_TIMEOUT_S = 3600
+VERSION_TIMEOUT_S = 60
 # Virtual packages that conda reads from its environment when it should not look for itself:
 # https://docs.conda.io/projects/conda/en/stable/user-guide/tasks/manage-virtual.html
 OVERRIDES = {"__cuda": "CONDA_OVERRIDE_CUDA", "__glibc": "CONDA_OVERRIDE_GLIBC"}
+# These mambas give every file the digest of the first: they delete our archives as corrupt, and
+# write wrong digests into conda-meta (https://github.com/mamba-org/mamba/issues/4031).
+STICKY_DIGESTS = SpecifierSet(">=2.0.0,<2.3.2", prereleases=True)
 
 
 @dataclass(frozen=True)
@@ -44,16 +51,37 @@ class Program:
     name: str
     path: str
 
+    def version(self) -> str:
+        """What ``--version`` prints, without the program's name; mamba 1 tells conda's below it.
+
+        Raises EnvError when it cannot be run, or prints something else.
+        """
+        done = self._call(["--version"], {}, VERSION_TIMEOUT_S)
+        words = done.stdout.decode("utf-8", "replace").partition("\n")[0].split()
+        try:
+            return str(Version(words[-1]))
+        except (IndexError, InvalidVersion):
+            raise EnvError(f"{self.path} --version says no version") from None
+
     def run(self, args: Sequence[str], variables: Mapping[str, str], timeout: float) -> Any:
         """Run with ``--json`` and return the document; empty where it prints none.
 
         A real conda says nothing about a link from an explicit list that went well. Raises
         SolveError when it says that nothing fits, EnvError for everything else.
         """
+        done = self._call(args, variables, timeout)
+        document = _document(done.stdout)
+        if done.returncode == 0 and (isinstance(document, dict) or not done.stdout.strip()):
+            return document or {}
+        raise self._failure(args[0], done, document)
+
+    def _call(
+        self, args: Sequence[str], variables: Mapping[str, str], timeout: float
+    ) -> subprocess.CompletedProcess[bytes]:
         command = [self.path, *args]
         environment = {**os.environ, **variables}
         try:
-            done = subprocess.run(
+            return subprocess.run(
                 command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -65,10 +93,6 @@ class Program:
             raise EnvError(f"{self.name} {args[0]} did not end in {timeout:.0f} s") from None
         except OSError as error:
             raise EnvError(f"{self.path}: cannot be run: {error.strerror or error}") from None
-        document = _document(done.stdout)
-        if done.returncode == 0 and (isinstance(document, dict) or not done.stdout.strip()):
-            return document or {}
-        raise self._failure(args[0], done, document)
 
     def _failure(
         self, what: str, done: subprocess.CompletedProcess[bytes], document: Any
@@ -105,8 +129,18 @@ def find_program(name: str) -> Program:
     """The program called ``name`` on the PATH, or where it says itself that it is.
 
     conda and mamba are often shell functions, with the file in ``$CONDA_EXE`` and ``$MAMBA_EXE``.
-    Raises MissingExtra.
+    Raises MissingExtra, and EnvError for a mamba whose digests are wrong.
     """
+    program = _located(name)
+    if name != "conda" and (version := program.version()) in STICKY_DIGESTS:
+        raise EnvError(
+            f"{name} {version} computes wrong digests: it would take our archives for corrupt",
+            hint=f"{name} 2.3.2 or newer; or leave --backend out: the built-in engine needs none",
+        )
+    return program
+
+
+def _located(name: str) -> Program:
     said = {"conda": "CONDA_EXE", "mamba": "MAMBA_EXE", "micromamba": "MAMBA_EXE"}[name]
     told = os.environ.get(said, "")
     if told and Path(told).name.removesuffix(".exe") == name and Path(told).is_file():
@@ -175,8 +209,13 @@ def _variables(request: SolveRequest, packages: Path) -> dict[str, str]:
         "CONDA_SUBDIR": request.subdir,
         "CONDA_CHANNEL_PRIORITY": "strict",
         "CONDA_ALWAYS_YES": "true",
-        # conda's own solver adds pip to every python: the plan would have what nobody asked for.
+        # conda and mamba add pip to every python: the plan would have what nobody asked for.
         "CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY": "false",
+        # mamba reads its own names for all but the cache and the platform:
+        # https://github.com/mamba-org/mamba/blob/2.1.1/libmamba/src/api/configuration.cpp
+        "MAMBA_CHANNEL_PRIORITY": "strict",
+        "MAMBA_ALWAYS_YES": "true",
+        "MAMBA_ADD_PIP_AS_PYTHON_DEPENDENCY": "false",
     }
     for name, variable in OVERRIDES.items():
         variables[variable] = request.virtual_packages.get(name, "")
@@ -199,7 +238,10 @@ def _chosen(
     records = []
     for item in actions.get("LINK", ()):
         key = (item["name"], item["version"], item.get("build_string") or item.get("build"))
-        raw = dict(whole.get(key) or item)
+        # mamba writes what a record lacks as null or "": rattler takes that for a broken record.
+        known = whole.get(key) or item
+        raw = {name: value for name, value in known.items() if value not in (None, "")}
+        raw.setdefault("depends", [])
         url = str(raw.get("url") or "")
         for local, channel in channels.items():
             if url.startswith(f"{local}/"):
