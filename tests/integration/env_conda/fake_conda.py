@@ -77,7 +77,11 @@ def as_mamba(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def install(explicit: Path, prefix: Path) -> None:
-    """Every package of the list must lie in the package cache, under its address."""
+    """Every package of the list must lie in the package cache, under its address.
+
+    conda passes over what is there and takes old versions away; mamba does neither.
+    """
+    mamba = "mamba" in os.environ["FAKE_CONDA_NAME"]
     first, *lines = explicit.read_text(encoding="utf-8").split()
     assert first == "@EXPLICIT"
     packages = Path(os.environ["CONDA_PKGS_DIRS"])
@@ -89,12 +93,12 @@ def install(explicit: Path, prefix: Path) -> None:
         subdir, name = url.split("/")[-2:]
         stem = name.removesuffix(".conda")
         meta = prefix / "conda-meta" / f"{stem}.json"
-        if meta.exists():
+        if meta.exists() and not mamba:
             continue
         assert url in known and (packages / name).is_file(), f"{url} would be downloaded"
         package, version, build = stem.rsplit("-", 2)
         for old in (prefix / "conda-meta").glob("*.json"):
-            if json.loads(old.read_bytes())["name"] == package:
+            if not mamba and json.loads(old.read_bytes())["name"] == package:
                 old.unlink()
         (prefix / f"{package}.txt").write_text(version)
         meta.write_text(json.dumps({

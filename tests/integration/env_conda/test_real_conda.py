@@ -67,6 +67,12 @@ def test_real_conda_solves_and_links_as_a_backend(
     make(session, tmp_path / "env", "tool", "python", "extra")
     names = {record.name for record in installed_records(tmp_path / "env")}
     assert names == {"tool", "python", "extra"}
+    newer = serve(python(), tool("2.0"), pure())
+    later = open_session(newer.url, backend=Path(REAL).name, refresh=True)
+    make(later, tmp_path / "env", "tool", "python", "pure")
+    there = {record.dist for record in installed_records(tmp_path / "env")}
+    assert there == {"tool-2.0-0", "python-3.12.7-h1_0_cpython", "pure-1.0-pyhd8_0"}
+    assert not (tmp_path / "env/share/extra.txt").exists()
 
 
 @pytest.mark.parametrize("name", ["env", "with space é"])

@@ -285,7 +285,7 @@ def _run(program: Program, plan: Plan, session: CondaSession, work: Path) -> Non
     packages = work / "packages"
     packages.mkdir()
     lines = ["@EXPLICIT"]
-    for record in plan.solution.records:
+    for record in plan.to_link:  # mamba links again what is there and on the list
         lines.append(f"{record.url}#{record.md5}" if record.md5 else record.url)
     for record in plan.to_link:
         session.cache.place(record.sha256, packages / record.file_name, link=True)
@@ -295,11 +295,12 @@ def _run(program: Program, plan: Plan, session: CondaSession, work: Path) -> Non
     (packages / "urls").write_text("", encoding="utf-8")
     explicit = work / "explicit.txt"
     explicit.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    gone = [record.name for record in plan.to_unlink]
-    kept = {record.name for record in plan.solution.records}
+    removed = [record.name for record in plan.to_unlink]
+    if program.name == "conda":  # mamba puts a new version beside the old one
+        kept = {record.name for record in plan.solution.records}
+        removed = [name for name in removed if name not in kept]
     variables = _variables(plan.solution.request, packages) | {"CONDA_OFFLINE": "true"}
     common = ["--prefix", str(plan.prefix), "--json", "--yes", "--offline"]
-    removed = [name for name in gone if name not in kept]
     session.step(f"{program.name} links {len(plan.to_link)} packages")
     if removed:
         program.run(["remove", *common, "--force", *removed], variables, LINK_TIMEOUT_S)
