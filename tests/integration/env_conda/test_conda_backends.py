@@ -101,6 +101,24 @@ def test_what_it_chooses_becomes_the_same_lock(
     assert (tmp_path / f"{program}.lock").read_bytes() == ours
 
 
+@pytest.mark.parametrize(
+    ("spec", "asked"),
+    [
+        ("python", "python[version='*',build='*']"),
+        ("python>=3.9,<3.13", "python[version='>=3.9,<3.13',build='*']"),
+        ("python 3.12.* *_cpython", "python[version='3.12.*',build='*_cpython']"),
+        ("python[version='>=3.9']", "python[version='>=3.9']"),
+        ("python=3.12=h1_0", "python=3.12=h1_0"),
+        ("python_abi 3.12.*", "python_abi 3.12.*"),
+    ],
+)
+def test_mamba_is_not_asked_for_python_by_the_word_that_brings_pip(
+    program: str, serve: Serve, open_session: Open, tmp_path: Path, spec: str, asked: str
+) -> None:
+    solved(open_session(serve().url, backend=program), spec)
+    assert calls(tmp_path)[0]["args"][-1] == (spec if program == "conda" else asked)
+
+
 @pytest.mark.parametrize("version", ["2.0.0", "2.3.1"])
 def test_a_mamba_that_computes_wrong_digests_is_refused(
     program: str, serve: Serve, open_session: Open, monkeypatch: pytest.MonkeyPatch, version: str

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -172,10 +173,26 @@ def solve_with(
             args += ["--channel", url]
         # conda knows no "only if it is there": what would bind nothing must not be asked for.
         wanted = [spec for spec in request.constraints if _named(spec, request.specs)]
-        args += [*request.specs, *wanted]
+        specs = [*request.specs, *wanted]
+        args += specs if program.name == "conda" else map(_without_pip, specs)
         variables = _variables(request, folder / "packages")
         document = program.run(args, variables, SOLVE_TIMEOUT_S)
         return _chosen(document, channels, program)
+
+
+def _without_pip(spec: str) -> str:
+    """The same spec; one of python is written so that it brings no pip with it.
+
+    mamba 2.6 and newer ask for pip too when a spec begins with the word ``python``, whatever the
+    setting: https://github.com/mamba-org/mamba/blob/2.8.1/libmamba/src/api/install.cpp
+    """
+    rest = spec.removeprefix("python")
+    if rest == spec or rest[:1] not in ("", " ", *"<>=!~"):
+        return spec
+    version, build, *more = (*rest.split(), "*", "*")
+    if len(more) > 2 or re.search(r"[<>=!~,|]$|[\w*]=", version):  # "python >= 3", "python=3=0"
+        return spec
+    return f"python[version='{version}',build='{build}']"
 
 
 def _named(constraint: str, specs: Sequence[str]) -> bool:
