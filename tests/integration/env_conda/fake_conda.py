@@ -1,7 +1,7 @@
 """A stand-in for conda, mamba and micromamba: records how it is called, answers as they do.
 
-The forms of its answers are those of conda 26 (`--json`): `actions.FETCH` and `actions.LINK` of a dry
-run, and the document of an error. ``FAKE_CONDA_SAYS`` names a file to be replayed as an error instead.
+The forms of its answers are those of conda 26 and mamba 2.1 (`--json`): `actions.FETCH` and
+`actions.LINK` of a dry run, and the document of an error. ``FAKE_CONDA_SAYS`` names a file to be replayed as an error instead.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 
 def main(args: list[str]) -> int:
+    if args == ["--version"]:
+        print(os.environ.get("FAKE_CONDA_VERSION", "2.8.1"))
+        return 0
     log = Path(os.environ["FAKE_CONDA_LOG"])
-    kept = {name: os.environ.get(name) for name in os.environ if name.startswith("CONDA_")}
+    kept = {k: v for k, v in os.environ.items() if k.startswith(("CONDA_", "MAMBA_"))}
     with log.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps({"args": args, "variables": kept}) + "\n")
     told = os.environ.get("FAKE_CONDA_SAYS")
@@ -54,12 +58,30 @@ def dry_run(args: list[str], prefix: Path) -> dict[str, object]:
                 "dist_name": name.removesuffix(".conda"), "name": record["name"],
                 "platform": subdir, "version": record["version"],
             })  # fmt: skip
+    if "mamba" in os.environ["FAKE_CONDA_NAME"]:
+        fetch = link = [as_mamba(record) for record in fetch]
     actions = {"FETCH": fetch, "LINK": link, "PREFIX": str(prefix)}
     return {"actions": actions, "dry_run": True, "prefix": str(prefix), "success": True}
 
 
+def as_mamba(record: dict[str, Any]) -> dict[str, Any]:
+    """mamba has every field in every record, and times in seconds."""
+    return {
+        **record,
+        "build_string": record["build"],
+        "constrains": record["constrains"] or None,
+        "depends": record["depends"] or None,
+        "timestamp": record["timestamp"] // 1000,
+        "track_features": record.get("track_features", ""),
+    }
+
+
 def install(explicit: Path, prefix: Path) -> None:
-    """Every package of the list must lie in the package cache, under its address."""
+    """Every package of the list must lie in the package cache, under its address.
+
+    conda passes over what is there and takes old versions away; mamba does neither.
+    """
+    mamba = "mamba" in os.environ["FAKE_CONDA_NAME"]
     first, *lines = explicit.read_text(encoding="utf-8").split()
     assert first == "@EXPLICIT"
     packages = Path(os.environ["CONDA_PKGS_DIRS"])
@@ -71,12 +93,12 @@ def install(explicit: Path, prefix: Path) -> None:
         subdir, name = url.split("/")[-2:]
         stem = name.removesuffix(".conda")
         meta = prefix / "conda-meta" / f"{stem}.json"
-        if meta.exists():
+        if meta.exists() and not mamba:
             continue
         assert url in known and (packages / name).is_file(), f"{url} would be downloaded"
         package, version, build = stem.rsplit("-", 2)
         for old in (prefix / "conda-meta").glob("*.json"):
-            if json.loads(old.read_bytes())["name"] == package:
+            if not mamba and json.loads(old.read_bytes())["name"] == package:
                 old.unlink()
         (prefix / f"{package}.txt").write_text(version)
         meta.write_text(json.dumps({

@@ -21,6 +21,7 @@ from cuready.env.conda import (
     interrupted,
     make_plan,
     restore_previous,
+    write_lock,
 )
 from cuready.errors import EnvError, MissingExtra, SolveError
 
@@ -39,6 +40,7 @@ def program(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_CONDA_LOG", str(tmp_path / "calls"))
+    monkeypatch.setenv("FAKE_CONDA_NAME", request.param)
     return str(request.param)
 
 
@@ -69,7 +71,9 @@ def test_it_solves_over_our_index_and_links_our_archives(
     assert "--override-channels" in solve["args"]
     assert [item for item in solve["args"] if item.startswith("http")] == []
     assert solve["variables"]["CONDA_OVERRIDE_CUDA"] == "12.4"
-    assert solve["variables"]["CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY"] == "false"
+    for own in ("CONDA", "MAMBA"):
+        assert solve["variables"][f"{own}_ADD_PIP_AS_PYTHON_DEPENDENCY"] == "false"
+        assert solve["variables"][f"{own}_CHANNEL_PRIORITY"] == "strict"
     assert "--offline" in link["args"] and link["variables"]["CONDA_OFFLINE"] == "true"
     installed = {record.name: record for record in installed_records(tmp_path / "env")}
     assert set(installed) == {"tool", "pure", "python"}
@@ -84,6 +88,57 @@ def test_what_it_chooses_is_verified_as_everything_else(
     records = solved(session).records
     assert all(len(record.sha256) == 64 for record in records)
     assert all(record.url.startswith(CHANNEL) for record in records)
+
+
+def test_what_it_chooses_becomes_the_same_lock(
+    program: str, serve: Serve, open_session: Open, tmp_path: Path
+) -> None:
+    channel = serve()
+    for backend in ("rattler", program):
+        session = open_session(channel.url, backend=backend)
+        write_lock(solved(session), tmp_path / f"{backend}.lock", session=session)
+    ours = (tmp_path / "rattler.lock").read_bytes()
+    assert (tmp_path / f"{program}.lock").read_bytes() == ours
+
+
+@pytest.mark.parametrize(
+    ("spec", "asked"),
+    [
+        ("python", "python[version='*',build='*']"),
+        ("python>=3.9,<3.13", "python[version='>=3.9,<3.13',build='*']"),
+        ("python 3.12.* *_cpython", "python[version='3.12.*',build='*_cpython']"),
+        ("python[version='>=3.9']", "python[version='>=3.9']"),
+        ("python=3.12=h1_0", "python=3.12=h1_0"),
+        ("python_abi 3.12.*", "python_abi 3.12.*"),
+    ],
+)
+def test_mamba_is_not_asked_for_python_by_the_word_that_brings_pip(
+    program: str, serve: Serve, open_session: Open, tmp_path: Path, spec: str, asked: str
+) -> None:
+    solved(open_session(serve().url, backend=program), spec)
+    assert calls(tmp_path)[0]["args"][-1] == (spec if program == "conda" else asked)
+
+
+@pytest.mark.parametrize("version", ["2.0.0", "2.3.1"])
+def test_a_mamba_that_computes_wrong_digests_is_refused(
+    program: str, serve: Serve, open_session: Open, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setenv("FAKE_CONDA_VERSION", version)
+    session = open_session(serve().url, backend=program)
+    if program == "conda":  # its versions are its own
+        assert solved(session).records
+        return
+    with pytest.raises(EnvError, match=f"{program} {version} computes wrong digests") as caught:
+        solved(session)
+    assert "2.3.2" in caught.value.hint
+
+
+@pytest.mark.parametrize("version", ["mamba 1.5.8\nconda 23.11.0", "2.3.2"])
+def test_a_mamba_that_computes_them_well_is_taken(
+    program: str, serve: Serve, open_session: Open, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setenv("FAKE_CONDA_VERSION", version)
+    assert solved(open_session(serve().url, backend=program)).records
 
 
 # The documents are those of conda 26.9 with its libmamba solver, and of its classic one.

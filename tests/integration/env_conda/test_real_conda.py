@@ -28,6 +28,7 @@ from cuready.env.conda.history import announce
 
 # Read before the fixtures clear what the user has set.
 REAL = os.environ.get("CUREADY_TEST_CONDA", "")
+MAMBA = "mamba" in Path(REAL).name
 SOLVER = os.environ.get("CONDA_SOLVER", "")
 
 pytestmark = pytest.mark.skipif(not REAL, reason="CUREADY_TEST_CONDA names a real conda")
@@ -66,6 +67,12 @@ def test_real_conda_solves_and_links_as_a_backend(
     make(session, tmp_path / "env", "tool", "python", "extra")
     names = {record.name for record in installed_records(tmp_path / "env")}
     assert names == {"tool", "python", "extra"}
+    newer = serve(python(), tool("2.0"), pure())
+    later = open_session(newer.url, backend=Path(REAL).name, refresh=True)
+    make(later, tmp_path / "env", "tool", "python", "pure")
+    there = {record.dist for record in installed_records(tmp_path / "env")}
+    assert there == {"tool-2.0-0", "python-3.12.7-h1_0_cpython", "pure-1.0-pyhd8_0"}
+    assert not (tmp_path / "env/share/extra.txt").exists()
 
 
 @pytest.mark.parametrize("name", ["env", "with space é"])
@@ -80,7 +87,7 @@ def test_real_conda_lists_and_runs_what_we_made(
     assert conda("run", "-p", prefix, "tool").strip() == "tool 1.0"
 
 
-@pytest.mark.skipif("mamba" in Path(REAL).name, reason="mamba has no `list --revisions`")
+@pytest.mark.skipif(MAMBA, reason="mamba has a form of its own")
 def test_real_conda_reads_our_history(serve: Serve, open_session: Open, tmp_path: Path) -> None:
     prefix = tmp_path / "env"
     first = open_session(serve(python(), tool("1.0"), pure()).url)
@@ -95,7 +102,24 @@ def test_real_conda_reads_our_history(serve: Serve, open_session: Open, tmp_path
     assert "- tool" in asked and "python[version='>=3.8']" in asked and "pure" not in asked
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="for root conda reads the home of /etc/passwd")
+@pytest.mark.skipif(not MAMBA, reason="conda has a form of its own")
+def test_real_mamba_reads_our_history(serve: Serve, open_session: Open, tmp_path: Path) -> None:
+    prefix = tmp_path / "env"
+    first = open_session(serve(python(), tool("1.0"), pure()).url)
+    make(first, prefix, "tool", "pure", "python >=3.8")
+    later = open_session(serve(python(), tool("2.0"), pure()).url, refresh=True)
+    make(later, prefix, "tool", "python >=3.8")
+    revisions = json.loads(conda("list", "-p", prefix, "--revisions", "--json"))
+    revisions.sort(key=lambda item: item["rev"])
+    assert [len(item["install"]) for item in revisions] == [3, 1]
+    assert "made-up/noarch::pure-1.0-pyhd8_0" in revisions[1]["remove"]
+    asked = conda("env", "export", "-p", prefix, "--from-history")
+    assert "- tool" in asked and "- python>=3.8" in asked and "pure" not in asked
+
+
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not MAMBA, reason="for root conda reads the home of /etc/passwd"
+)
 def test_real_conda_finds_the_environment(serve: Serve, open_session: Open, tmp_path: Path) -> None:
     make(open_session(serve().url), tmp_path / "env", "tool", "python")
     announce(tmp_path / "env")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
 
 from cuready._util import one_line
 from cuready.env.conda.clone import clone_tree
@@ -32,9 +36,13 @@ __all__ = ["Program", "apply_with", "find_program", "solve_with"]
 
 SOLVE_TIMEOUT_S = 900
 LINK_TIMEOUT_S = 3600
+VERSION_TIMEOUT_S = 60
 # Virtual packages that conda reads from its environment when it should not look for itself:
 # https://docs.conda.io/projects/conda/en/stable/user-guide/tasks/manage-virtual.html
 OVERRIDES = {"__cuda": "CONDA_OVERRIDE_CUDA", "__glibc": "CONDA_OVERRIDE_GLIBC"}
+# These mambas give every file the digest of the first: they delete our archives as corrupt, and
+# write wrong digests into conda-meta (https://github.com/mamba-org/mamba/issues/4031).
+STICKY_DIGESTS = SpecifierSet(">=2.0.0,<2.3.2", prereleases=True)
 
 
 @dataclass(frozen=True)
@@ -44,16 +52,37 @@ class Program:
     name: str
     path: str
 
+    def version(self) -> str:
+        """What ``--version`` prints, without the program's name; mamba 1 tells conda's below it.
+
+        Raises EnvError when it cannot be run, or prints something else.
+        """
+        done = self._call(["--version"], {}, VERSION_TIMEOUT_S)
+        words = done.stdout.decode("utf-8", "replace").partition("\n")[0].split()
+        try:
+            return str(Version(words[-1]))
+        except (IndexError, InvalidVersion):
+            raise EnvError(f"{self.path} --version says no version") from None
+
     def run(self, args: Sequence[str], variables: Mapping[str, str], timeout: float) -> Any:
         """Run with ``--json`` and return the document; empty where it prints none.
 
         A real conda says nothing about a link from an explicit list that went well. Raises
         SolveError when it says that nothing fits, EnvError for everything else.
         """
+        done = self._call(args, variables, timeout)
+        document = _document(done.stdout)
+        if done.returncode == 0 and (isinstance(document, dict) or not done.stdout.strip()):
+            return document or {}
+        raise self._failure(args[0], done, document)
+
+    def _call(
+        self, args: Sequence[str], variables: Mapping[str, str], timeout: float
+    ) -> subprocess.CompletedProcess[bytes]:
         command = [self.path, *args]
         environment = {**os.environ, **variables}
         try:
-            done = subprocess.run(
+            return subprocess.run(
                 command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -65,10 +94,6 @@ class Program:
             raise EnvError(f"{self.name} {args[0]} did not end in {timeout:.0f} s") from None
         except OSError as error:
             raise EnvError(f"{self.path}: cannot be run: {error.strerror or error}") from None
-        document = _document(done.stdout)
-        if done.returncode == 0 and (isinstance(document, dict) or not done.stdout.strip()):
-            return document or {}
-        raise self._failure(args[0], done, document)
 
     def _failure(
         self, what: str, done: subprocess.CompletedProcess[bytes], document: Any
@@ -105,8 +130,18 @@ def find_program(name: str) -> Program:
     """The program called ``name`` on the PATH, or where it says itself that it is.
 
     conda and mamba are often shell functions, with the file in ``$CONDA_EXE`` and ``$MAMBA_EXE``.
-    Raises MissingExtra.
+    Raises MissingExtra, and EnvError for a mamba whose digests are wrong.
     """
+    program = _located(name)
+    if name != "conda" and (version := program.version()) in STICKY_DIGESTS:
+        raise EnvError(
+            f"{name} {version} computes wrong digests: it would take our archives for corrupt",
+            hint=f"{name} 2.3.2 or newer; or leave --backend out: the built-in engine needs none",
+        )
+    return program
+
+
+def _located(name: str) -> Program:
     said = {"conda": "CONDA_EXE", "mamba": "MAMBA_EXE", "micromamba": "MAMBA_EXE"}[name]
     told = os.environ.get(said, "")
     if told and Path(told).name.removesuffix(".exe") == name and Path(told).is_file():
@@ -138,10 +173,26 @@ def solve_with(
             args += ["--channel", url]
         # conda knows no "only if it is there": what would bind nothing must not be asked for.
         wanted = [spec for spec in request.constraints if _named(spec, request.specs)]
-        args += [*request.specs, *wanted]
+        specs = [*request.specs, *wanted]
+        args += specs if program.name == "conda" else map(_without_pip, specs)
         variables = _variables(request, folder / "packages")
         document = program.run(args, variables, SOLVE_TIMEOUT_S)
         return _chosen(document, channels, program)
+
+
+def _without_pip(spec: str) -> str:
+    """The same spec; one of python is written so that it brings no pip with it.
+
+    mamba 2.6 and newer ask for pip too when a spec begins with the word ``python``, whatever the
+    setting: https://github.com/mamba-org/mamba/blob/2.8.1/libmamba/src/api/install.cpp
+    """
+    rest = spec.removeprefix("python")
+    if rest == spec or rest[:1] not in ("", " ", *"<>=!~"):
+        return spec
+    version, build, *more = (*rest.split(), "*", "*")
+    if len(more) > 2 or re.search(r"[<>=!~,|]$|[\w*]=", version):  # "python >= 3", "python=3=0"
+        return spec
+    return f"python[version='{version}',build='{build}']"
 
 
 def _named(constraint: str, specs: Sequence[str]) -> bool:
@@ -175,8 +226,13 @@ def _variables(request: SolveRequest, packages: Path) -> dict[str, str]:
         "CONDA_SUBDIR": request.subdir,
         "CONDA_CHANNEL_PRIORITY": "strict",
         "CONDA_ALWAYS_YES": "true",
-        # conda's own solver adds pip to every python: the plan would have what nobody asked for.
+        # conda and mamba add pip to every python: the plan would have what nobody asked for.
         "CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY": "false",
+        # mamba reads its own names for all but the cache and the platform:
+        # https://github.com/mamba-org/mamba/blob/2.1.1/libmamba/src/api/configuration.cpp
+        "MAMBA_CHANNEL_PRIORITY": "strict",
+        "MAMBA_ALWAYS_YES": "true",
+        "MAMBA_ADD_PIP_AS_PYTHON_DEPENDENCY": "false",
     }
     for name, variable in OVERRIDES.items():
         variables[variable] = request.virtual_packages.get(name, "")
@@ -199,7 +255,10 @@ def _chosen(
     records = []
     for item in actions.get("LINK", ()):
         key = (item["name"], item["version"], item.get("build_string") or item.get("build"))
-        raw = dict(whole.get(key) or item)
+        # mamba writes what a record lacks as null or "": rattler takes that for a broken record.
+        known = whole.get(key) or item
+        raw = {name: value for name, value in known.items() if value not in (None, "")}
+        raw.setdefault("depends", [])
         url = str(raw.get("url") or "")
         for local, channel in channels.items():
             if url.startswith(f"{local}/"):
@@ -243,7 +302,7 @@ def _run(program: Program, plan: Plan, session: CondaSession, work: Path) -> Non
     packages = work / "packages"
     packages.mkdir()
     lines = ["@EXPLICIT"]
-    for record in plan.solution.records:
+    for record in plan.to_link:  # mamba links again what is there and on the list
         lines.append(f"{record.url}#{record.md5}" if record.md5 else record.url)
     for record in plan.to_link:
         session.cache.place(record.sha256, packages / record.file_name, link=True)
@@ -253,11 +312,12 @@ def _run(program: Program, plan: Plan, session: CondaSession, work: Path) -> Non
     (packages / "urls").write_text("", encoding="utf-8")
     explicit = work / "explicit.txt"
     explicit.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    gone = [record.name for record in plan.to_unlink]
-    kept = {record.name for record in plan.solution.records}
+    removed = [record.name for record in plan.to_unlink]
+    if program.name == "conda":  # mamba puts a new version beside the old one
+        kept = {record.name for record in plan.solution.records}
+        removed = [name for name in removed if name not in kept]
     variables = _variables(plan.solution.request, packages) | {"CONDA_OFFLINE": "true"}
     common = ["--prefix", str(plan.prefix), "--json", "--yes", "--offline"]
-    removed = [name for name in gone if name not in kept]
     session.step(f"{program.name} links {len(plan.to_link)} packages")
     if removed:
         program.run(["remove", *common, "--force", *removed], variables, LINK_TIMEOUT_S)
