@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import pytest
 import trustme
@@ -32,7 +32,7 @@ REPODATA = json.dumps(
         "packages.conda": {"large-1-0.conda": {"name": "large", "size": len(PACKAGE)}},
     }
 ).encode()
-SYNCED = datetime(2026, 11, 20, 12, tzinfo=timezone.utc)
+SYNCED = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(days=1)  # else it is stale
 MIRRORZ = json.dumps(
     {"mirrors": [{"cname": "anaconda", "status": f"Y1X9O{int(SYNCED.timestamp())}"}]}
 ).encode()
