@@ -35,8 +35,14 @@ class Suite:
             "PYTHONPATH": f"{self.work.site}:{os.environ.get('PYTHONPATH', '')}".rstrip(":"),
         }
         self.simulated: dict[str, Path] = {}
-        self.engines = [self.work.engines, self.work.built, ROOT / "tests" / "data" / "engines"]
-        self.engines = [path for path in self.engines if (path / "manifest.json").is_file()]
+
+    @property
+    def engines(self) -> list[Path]:
+        """The folders of plans that are there; simulated ones stand alone."""
+        folders = [self.work.engines]
+        if not self.arguments.simulated:
+            folders += [self.work.built, ROOT / "tests" / "data" / "engines"]
+        return [path for path in folders if (path / "manifest.json").is_file()]
 
     def library(self, release: str) -> Path | None:
         return self.simulated.get(release) or self.work.library(release)
@@ -46,12 +52,6 @@ class Suite:
         problems = prepare(self.work, self.source, installed=installed)
         if self.arguments.simulated:
             self.enter_simulation()
-        if (self.work.engines / "manifest.json").is_file():
-            self.engines = [self.work.engines]
-            if not self.arguments.simulated:
-                self.engines.append(ROOT / "tests" / "data" / "engines")
-        if (self.work.built / "manifest.json").is_file() and self.work.built not in self.engines:
-            self.engines.append(self.work.built)
         there = [name for name in (*FULL, *LEAN) if self.library(name)]
         return {
             "ok": not problems,
@@ -128,8 +128,6 @@ class Suite:
         environment = {**self.environment, "PYTHONPATH": path, "LD_LIBRARY_PATH": str(library)}
         command = [sys.executable, str(ROOT / "ci" / "gpu_builder.py"), str(self.work.built)]
         code, seconds = self.run("build", command, environment, SECONDS_PER_STEP)
-        if code == 0 and self.work.built not in self.engines:
-            self.engines.append(self.work.built)
         return {name: {"ok": code == 0, "summary": f"exit {code} in {seconds:.0f} s"}}
 
     def correctness(self) -> dict[str, Result]:

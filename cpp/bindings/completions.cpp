@@ -1,3 +1,4 @@
+// See completions.hpp.
 #include "completions.hpp"
 
 #include <pybind11/stl.h>

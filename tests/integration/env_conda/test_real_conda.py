@@ -12,6 +12,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from channels import Package, pure, python, tool
@@ -87,14 +88,22 @@ def test_real_conda_lists_and_runs_what_we_made(
     assert conda("run", "-p", prefix, "tool").strip() == "tool 1.0"
 
 
-@pytest.mark.skipif(MAMBA, reason="mamba has a form of its own")
-def test_real_conda_reads_our_history(serve: Serve, open_session: Open, tmp_path: Path) -> None:
-    prefix = tmp_path / "env"
+def two_revisions(serve: Serve, open_session: Open, prefix: Path) -> list[dict[str, Any]]:
+    """What the program makes of an environment that got a newer ``tool`` and lost ``pure``."""
     first = open_session(serve(python(), tool("1.0"), pure()).url)
     make(first, prefix, "tool", "pure", "python >=3.8")
     later = open_session(serve(python(), tool("2.0"), pure()).url, refresh=True)
     make(later, prefix, "tool", "python >=3.8")
-    revisions = json.loads(conda("list", "-p", prefix, "--revisions", "--json"))
+    revisions: list[dict[str, Any]] = json.loads(
+        conda("list", "-p", prefix, "--revisions", "--json")
+    )
+    return revisions
+
+
+@pytest.mark.skipif(MAMBA, reason="mamba has a form of its own")
+def test_real_conda_reads_our_history(serve: Serve, open_session: Open, tmp_path: Path) -> None:
+    prefix = tmp_path / "env"
+    revisions = two_revisions(serve, open_session, prefix)
     assert [len(item["install"]) for item in revisions] == [3, 0]
     assert revisions[1]["remove"] == ["pure-1.0-pyhd8_0-made-up/noarch"]
     assert [item["new"] for item in revisions[1]["upgrade"]] == ["tool-2.0-0-made-up/linux-64"]
@@ -105,11 +114,7 @@ def test_real_conda_reads_our_history(serve: Serve, open_session: Open, tmp_path
 @pytest.mark.skipif(not MAMBA, reason="conda has a form of its own")
 def test_real_mamba_reads_our_history(serve: Serve, open_session: Open, tmp_path: Path) -> None:
     prefix = tmp_path / "env"
-    first = open_session(serve(python(), tool("1.0"), pure()).url)
-    make(first, prefix, "tool", "pure", "python >=3.8")
-    later = open_session(serve(python(), tool("2.0"), pure()).url, refresh=True)
-    make(later, prefix, "tool", "python >=3.8")
-    revisions = json.loads(conda("list", "-p", prefix, "--revisions", "--json"))
+    revisions = two_revisions(serve, open_session, prefix)
     revisions.sort(key=lambda item: item["rev"])
     assert [len(item["install"]) for item in revisions] == [3, 1]
     assert "made-up/noarch::pure-1.0-pyhd8_0" in revisions[1]["remove"]

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,15 @@ import cuready.runtime as rt
 from cuready import errors
 
 X = np.arange(16, dtype=np.float32).reshape(4, 4)
+
+
+def in_four_threads(work: Callable[[int], None]) -> None:
+    """``work(0)``, ``work(100)``, … side by side."""
+    threads = [threading.Thread(target=work, args=(100 * index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def test_results_come_back_to_whoever_asked(load: Any) -> None:
@@ -38,11 +48,7 @@ def test_threads_share_a_pool(load: Any) -> None:
                 if not np.array_equal(got, 2 * (X + value) + 1):
                     wrong.append(value)
 
-        threads = [threading.Thread(target=work, args=(100 * index,)) for index in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_four_threads(work)
         assert pool.stats["completed"] == 160
     assert not wrong
 
@@ -58,11 +64,7 @@ def test_threads_run_on_a_pool(load: Any) -> None:
                 if not np.array_equal(got, 2 * (X + value) + 1) or (value % 2 and got is not out):
                     wrong.append(value)
 
-        threads = [threading.Thread(target=work, args=(100 * index,)) for index in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_four_threads(work)
         with pytest.raises(errors.DtypeError, match="'x' takes float32"):
             pool.run({"x": X.astype(np.float64)})
         assert pool.stats["completed"] == 160
