@@ -7,6 +7,8 @@
 #   ci/fuzz.sh --each 3600 --slice 600 --jobs 128 --until 590
 #                                            the same hour as six processes of ten minutes side by
 #                                            side, which share what they find; stops in time
+#   ci/fuzz.sh --each 3600 --rest --jobs 16  what tests/fuzz/hours.json still lacks of the hour
+#   ci/fuzz.sh --record build/fuzz/ledger.json   adds what was run here to tests/fuzz/hours.json
 #
 # $PYTHON needs cuready's dependencies and atheris (dependency group "ci"); no network is used, and
 # nothing has to be compiled. For a machine without an index, carry a folder there and name it in
@@ -18,12 +20,13 @@
 #     'py-rattler>=0.28,<0.29' zstandard
 #
 # Inputs found on the way stay in build/fuzz, from where a later run goes on; an input that breaks
-# a parser is kept there too, and named. build/fuzz/ledger.json adds up what each target has had.
+# a parser is kept there too, and named. build/fuzz/ledger.json adds up the processor time that each
+# target has had in this checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 [ -n "${PYTHON:-}" ] || [ ! -x .venv/bin/python ] || python=.venv/bin/python
-"$python" -c 'import atheris' 2>/dev/null || {
+[ "${1:-}" = --record ] || "$python" -c 'import atheris' 2>/dev/null || {
   echo "fuzz: $python has no atheris; pip install --group ci, with Python 3.11 to 3.13" >&2
   exit 2
 }
