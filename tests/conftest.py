@@ -17,21 +17,25 @@ from platformdirs import user_cache_path
 DOWNLOADS = Path(os.environ.get("CUREADY_TEST_CACHE") or user_cache_path("cuready-tests"))
 
 
-def fetch_wheel(requirement: str, python: str = "3.12") -> Path:
-    """Download one wheel for x86-64 Linux with pip, without its dependencies.
+LINUX = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64",
+         "manylinux2014_x86_64", "manylinux1_x86_64", "any")  # fmt: skip
+
+
+def fetch_wheel(requirement: str, python: str = "3.12", platforms: tuple[str, ...] = LINUX) -> Path:
+    """Download one wheel with pip, without its dependencies: for x86-64 Linux, or ``platforms``.
 
     ``requirement`` is exact (``name==version``), so that a cached file is the right one. Raises
     when the package index cannot be reached: a test that needs a real wheel must not pass
     without it.
     """
     folder = DOWNLOADS / "wheels" / requirement.replace("==", "-").replace("/", "_")
+    if platforms != LINUX:
+        folder = folder.with_name(f"{folder.name}-{platforms[0]}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         ready = sorted(folder.glob("*.whl"))
         if ready:
             return ready[0]
-        platforms = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64",
-                     "manylinux2014_x86_64", "manylinux1_x86_64", "any")  # fmt: skip
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
                    "--only-binary=:all:", "--python-version", python, "--implementation", "cp",
                    *(f"--platform={name}" for name in platforms),

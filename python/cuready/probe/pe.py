@@ -7,18 +7,17 @@ https://learn.microsoft.com/en-us/windows/win32/debug/pe-format.
 
 from __future__ import annotations
 
-import os
+import mmap
 import posixpath
 import struct
-from collections.abc import Iterable
-from mmap import mmap
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from cuready.probe.context import Context, Facts, Skip
 from cuready.snapshot import LibraryFile, Resolution
 
-__all__ = ["PeError", "delayed", "image", "imports", "read"]
+__all__ = ["PeError", "delayed", "image", "imports", "mapped", "read"]
 
-READ_LIMIT = 64 * 1024 * 1024
 _MAX_SECTIONS, _MAX_IMPORTS = 96, 2000
 _PE32, _PE32_PLUS = 0x10B, 0x20B
 _IMPORT, _DELAY = 1, 13
@@ -35,7 +34,7 @@ class PeError(ValueError):
 class _Image:
     """A PE image: its sections and its data directories."""
 
-    def __init__(self, data: bytes | mmap) -> None:
+    def __init__(self, data: bytes | mmap.mmap) -> None:
         self.data = data
         if data[:2] != b"MZ":
             raise PeError("not a Windows program")
@@ -108,17 +107,17 @@ class _Image:
         raise PeError("an import table without an end")
 
 
-def image(data: bytes | mmap) -> _Image:
+def image(data: bytes | mmap.mmap) -> _Image:
     """The headers of a PE file. Raises :class:`PeError`."""
     return _Image(data)
 
 
-def imports(data: bytes) -> list[str]:
+def imports(data: bytes | mmap.mmap) -> list[str]:
     """DLLs that Windows loads together with this one. Raises :class:`PeError`."""
     return _Image(data).names(_IMPORT, 20, 12)
 
 
-def delayed(data: bytes) -> list[str]:
+def delayed(data: bytes | mmap.mmap) -> list[str]:
     """DLLs that are loaded when first called. Raises :class:`PeError`."""
     return _Image(data).names(_DELAY, 32, 4)
 
@@ -167,7 +166,8 @@ def _dlls(context: Context, folder: str) -> list[str]:
 
 def _one(context: Context, path: str, have: dict[str, str]) -> LibraryFile | None:
     try:
-        needed = imports(_bytes(context, path))
+        with mapped(context, path) as data:
+            needed = imports(data)
     except (OSError, PeError) as error:
         return LibraryFile(path, role="torch", unknown=str(error))
     missing = [name for name in needed if not _there(name, have)]
@@ -184,11 +184,20 @@ def _one(context: Context, path: str, have: dict[str, str]) -> LibraryFile | Non
     )
 
 
-def _bytes(context: Context, path: str) -> bytes:
-    """The start of a DLL: its import table lies within the first 64 MiB, or is not looked at."""
+@contextmanager
+def mapped(context: Context, path: str) -> Iterator[mmap.mmap]:
+    """The file's bytes, of which only the pages that are looked at are read.
+
+    The import table of torch_cpu.dll stands behind a hundred megabytes of code. Raises OSError and
+    :class:`PeError` for a file that is not there, not ours, or empty.
+    """
     with open(context.path(path), "rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        return stream.read(min(size, READ_LIMIT))
+        try:
+            view = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:
+            raise PeError("an empty file") from None
+    with view:
+        yield view
 
 
 def _there(name: str, have: dict[str, str]) -> bool:

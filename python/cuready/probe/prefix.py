@@ -72,9 +72,17 @@ def _base(context: Context, prefix: str, config: Mapping[str, str]) -> str:
         home = config.get("home")
         if not home:
             break
-        prefix = posixpath.dirname(home.rstrip("/"))
+        prefix = _windows_home(context, home) or posixpath.dirname(home.rstrip("/"))
         config = pyvenv_cfg(context, prefix)
     return prefix
+
+
+def _windows_home(context: Context, home: str) -> str | None:
+    r"""``/Python312`` of ``C:\Python312\`` on a mounted disk; python.exe lies in no bin folder there."""
+    if context.system != "Windows":
+        return None
+    home = home.replace("\\", "/").rstrip("/")
+    return re.sub(r"^[A-Za-z]:", "", home) if context.rooted else home
 
 
 def pyvenv_cfg(context: Context, prefix: str) -> Mapping[str, str]:
@@ -115,7 +123,16 @@ def _version(context: Context, prefix: str, config: Mapping[str, str], folder: s
             if package:
                 return package[1]
     found = re.search(r"(\d+\.\d+)t?$", folder)
-    return found[1] if found else None
+    return found[1] if found else _version_of_dll(context, prefix)
+
+
+def _version_of_dll(context: Context, prefix: str) -> str | None:
+    """``3.12`` of python312.dll, which lies beside python.exe on Windows."""
+    for path in context.glob(f"{_literal(prefix)}/python3*.dll"):
+        found = re.search(r"/python3(\d{1,3})t?\.dll$", path)
+        if found:
+            return f"3.{found[1]}"
+    return None
 
 
 def _executable(context: Context, prefix: str) -> str | None:

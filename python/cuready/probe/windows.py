@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import mmap
 import os
 import re
 import struct
-from collections.abc import Iterator
 
 from cuready.probe import targets
 from cuready.probe.context import Context, Facts, Skip
-from cuready.probe.pe import PeError, image
+from cuready.probe.pe import PeError, image, mapped
 from cuready.snapshot import DriverLibrary
 
 __all__ = ["driver_of", "file_version", "read", "toolset"]
@@ -105,39 +103,22 @@ def driver_of(version: str | None) -> str | None:
 
 def file_version(context: Context, path: str) -> str | None:
     """``14.44.35211.0``: the file version in a DLL's resources, None without one."""
-    with _mapped(context, path) as data:
-        if data is None:
-            return None
-        try:
+    try:
+        with mapped(context, path) as data:
             place, size = image(data).directory(_RESOURCES)
-        except PeError:
-            return None
-        found = data.find(_SIGNATURE, place, place + size)
-        if found < 0 or found + 16 > len(data):
-            return None
-        _, _, high, low = struct.unpack_from("<IIII", data, found)
+            found = data.find(_SIGNATURE, place, place + size)
+            if found < 0 or found + 16 > len(data):
+                return None
+            _, _, high, low = struct.unpack_from("<IIII", data, found)
+    except (OSError, PeError):
+        return None
     return f"{high >> 16}.{high & 0xFFFF}.{low >> 16}.{low & 0xFFFF}"
 
 
 def toolset(context: Context, path: str) -> str | None:
     """``14.39``: the linker that made a DLL, which is the toolset that its runtime must match."""
-    with _mapped(context, path) as data:
-        if data is None:
-            return None
-        try:
-            return image(data).linker
-        except PeError:
-            return None
-
-
-@contextlib.contextmanager
-def _mapped(context: Context, path: str) -> Iterator[mmap.mmap | None]:
-    """The file's bytes, of which only the pages that are looked at cost memory."""
     try:
-        with open(context.path(path), "rb") as stream:
-            view = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError):  # not there, not ours, or empty
-        yield None
-        return
-    with view:
-        yield view
+        with mapped(context, path) as data:
+            return image(data).linker
+    except (OSError, PeError):
+        return None
