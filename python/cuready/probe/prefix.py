@@ -78,7 +78,7 @@ def _base(context: Context, prefix: str, config: Mapping[str, str]) -> str:
 
 
 def _windows_home(context: Context, home: str) -> str | None:
-    r"""``/Python312`` of ``C:\Python312\`` on a mounted disk; python.exe lies in no bin folder there."""
+    r"""``/Python312`` of ``C:\Python312\`` on a mounted disk: python.exe lies in no bin folder."""
     if context.system != "Windows":
         return None
     home = home.replace("\\", "/").rstrip("/")
