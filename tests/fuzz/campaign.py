@@ -109,10 +109,10 @@ def _processor_seconds(command: list[str], env: dict[str, str], log: Path) -> tu
 def _breaks(target: str, path: Path, python: str, env: dict[str, str]) -> bool:
     """Whether an input is a finding: one that was only slow by the clock on a busy machine is none.
 
-    libFuzzer's limit is wall time. Such an input is run again and must keep within it by the
+    libFuzzer's limits are wall time. Such an input is run again and must keep within them by the
     processor's time; then it is removed.
     """
-    if "-broken-timeout-" not in path.name:
+    if not re.search("-broken-(timeout|slow-unit)-", path.name):
         return True
     command = [python, str(ROOT / "tests/fuzz/fuzz.py"), target, "-timeout=600", str(path)]
     log = path.with_name(f"{target}.again.log")
