@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
-
-from cuready._util import tomllib
+from cuready._util import data_text, normalize, tomllib
 from cuready.doctor.facts import capabilities, driver_version, platform_tag, python_tag
 from cuready.doctor.finding import Fix, Risk
 from cuready.snapshot import Platform, Snapshot
@@ -50,6 +46,8 @@ CONDA_NAMES = {
 def join(arguments: Sequence[str], system: str = "Linux") -> str:
     """``arguments`` as one command line for a POSIX shell, or for cmd.exe on Windows."""
     if system == "Windows":
+        import subprocess  # it has Windows' rule
+
         return subprocess.list2cmdline(arguments)
     return shlex.join(arguments)
 
@@ -126,7 +124,7 @@ class Installer:
 
 def conda_name(name: str) -> str:
     """The conda-forge package that has what PyPI calls ``name``."""
-    return CONDA_NAMES.get(canonicalize_name(name), canonicalize_name(name))
+    return CONDA_NAMES.get(normalize(name), normalize(name))
 
 
 def conda_spec(requirement: str) -> str:
@@ -165,7 +163,7 @@ def for_package(snapshot: Snapshot, name: str) -> Installer:
     recorded = [
         item.installer
         for item in snapshot.python.distributions
-        if canonicalize_name(item.name) == canonicalize_name(name) and item.installer
+        if normalize(item.name) == normalize(name) and item.installer
     ]
     who = recorded[0].lower() if recorded else None
     if who == "uv":
@@ -291,10 +289,7 @@ class SystemPackages:
 
 @cache
 def _system_packages() -> Mapping[str, Mapping[str, Any]]:
-    text = (
-        resources.files("cuready.doctor").joinpath("data/system_packages.toml").read_text("utf-8")
-    )
-    return tomllib.loads(text)
+    return tomllib.loads(data_text("cuready.doctor", "data/system_packages.toml"))
 
 
 def system_packages(purpose: str, platform: Platform, **values: object) -> SystemPackages:

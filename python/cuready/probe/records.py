@@ -16,12 +16,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from packaging.utils import canonicalize_name
-
+from cuready._util import normalize
 from cuready.probe.context import Context, Facts, Incomplete, Skip
 from cuready.snapshot import Distribution, RecordProblem
 
-__all__ = ["Entry", "RecordError", "parse_payload", "read"]
+__all__ = ["Entry", "RecordError", "checked", "parse_payload", "payload", "read"]
 
 RECORD_LIMIT = 16 << 20  # torch's is 1.5 MB
 HASH_LIMIT = 64 << 20  # bytes of one file that a default run may hash to tell two owners apart
@@ -30,9 +29,11 @@ _CHECKED = re.compile(
     r"|flash|xformers|bitsandbytes|faiss|numpy$|cudf|rmm|cuml|deepspeed|libcu|librmm)",
     re.IGNORECASE,
 )
+# From the end of the path on: most lines of a RECORD end otherwise, and cost nothing this way.
 _PAYLOAD = re.compile(
-    rb'^([^,"\r\n]*\.(?:so|pyd|dll)(?:\.[0-9.]+)?),([^,\r\n]*),([0-9]{0,19})\r?$', re.MULTILINE
+    rb"\.(?:so|pyd|dll)(?:\.[0-9.]+)?,([^,\r\n]*),([0-9]{0,19})\r?$", re.MULTILINE
 )
+_NOT_PLAIN = re.compile(rb'[,"\r]')
 _SIZE = re.compile(r"[0-9]{1,19}")
 _QUOTED = re.compile(rb'^"[^\r\n]*$', re.MULTILINE)
 
@@ -52,12 +53,33 @@ class Entry:
 
 def parse_payload(data: bytes) -> list[Entry]:
     """The shared libraries that a RECORD lists. Raises :class:`RecordError`."""
-    rows = [(path.decode("utf-8", "replace"), digest.decode("ascii", "replace"), size)
-            for path, digest, size in _PAYLOAD.findall(data)]  # fmt: skip
-    quoted = b"\n".join(_QUOTED.findall(data))
-    if quoted:
-        rows.extend(_quoted(quoted))
+    rows = []
+    for found in _PAYLOAD.finditer(data):
+        path = data[data.rfind(b"\n", 0, found.start()) + 1 : found.start(1) - 1]
+        if not _NOT_PLAIN.search(path):
+            rows.append((path.decode("utf-8", "replace"), found[1].decode("ascii", "replace"),
+                         found[2]))  # fmt: skip
+    if data.startswith(b'"') or b'\n"' in data:
+        rows.extend(_quoted(b"\n".join(_QUOTED.findall(data))))
     return [Entry(path, digest, int(size) if size else None) for path, digest, size in rows]
+
+
+def payload(context: Context, item: Distribution) -> list[Entry]:
+    """The shared libraries of a distribution. Raises OSError and :class:`RecordError`.
+
+    Three readers ask for those of torch, whose RECORD is over a megabyte: it is parsed once.
+    """
+    key = f"{item.metadata_path}/RECORD"
+    found: list[Entry] | None = context.memory.get(key)
+    if found is None:
+        data = context.read_bytes(key, RECORD_LIMIT) or b""
+        found = context.memory[key] = parse_payload(data)
+    return found
+
+
+def checked(item: Distribution) -> bool:
+    """Whether a default run compares the distribution's libraries with its RECORD."""
+    return bool(item.record_present and _CHECKED.match(item.name))
 
 
 def _quoted(data: bytes) -> Iterator[tuple[str, str, bytes]]:
@@ -81,9 +103,9 @@ def read(context: Context) -> Facts:
     owners: dict[str, list[tuple[Distribution, Entry]]] = {}
     failed: list[str] = []
     for item in distributions:
-        if item.record_present and _CHECKED.match(item.name):
+        if checked(item):
             try:
-                for entry in parse_payload(_record(context, item)):
+                for entry in payload(context, item):
                     path = f"{item.location}/{entry.path}"
                     owners.setdefault(path, []).append((item, entry))
             except (OSError, RecordError) as error:
@@ -104,10 +126,6 @@ def _with_problems(
     for item in distributions:
         found = problems.get(item.metadata_path)
         yield dataclasses.replace(item, problems=tuple(found)) if found else item
-
-
-def _record(context: Context, item: Distribution) -> bytes:
-    return context.read_bytes(f"{item.metadata_path}/RECORD", RECORD_LIMIT) or b""
 
 
 def _compare(
@@ -150,7 +168,7 @@ def _two_files(claims: list[tuple[Distribution, Entry]]) -> str:
     sizes = {entry.size for _, entry in claims}
     if None not in sizes:
         return "content" if len(sizes) > 1 else ""
-    return "paths" if len({canonicalize_name(item.name) for item, _ in claims}) > 1 else ""
+    return "paths" if len({normalize(item.name) for item, _ in claims}) > 1 else ""
 
 
 def _last_installed(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from packaging.utils import canonicalize_name
-
+from cuready._util import normalize
 from cuready.doctor import catalogue, facts
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
 from cuready.doctor.installers import for_environment, for_package, join, reinstall_fitting
@@ -76,7 +75,7 @@ def from_user_site(snapshot: Snapshot) -> Outcome:
     separator = ";" if snapshot.platform.system == "Windows" else ":"
     added = [entry for entry in path.split(separator) if entry]
     for origin in python.origins:
-        if origin.path is None or canonicalize_name(origin.name) not in FRAMEWORKS:
+        if origin.path is None or normalize(origin.name) not in FRAMEWORKS:
             continue
         if _below(origin.path, python.user_site):
             command = "export PYTHONNOUSERSITE=1"
@@ -115,7 +114,7 @@ def shadowed_by_working_folder(snapshot: Snapshot) -> Outcome:
         return Skipped("the working folder is not known")
     found = []
     for origin in python.origins:
-        if origin.path is None or canonicalize_name(origin.name) not in FRAMEWORKS:
+        if origin.path is None or normalize(origin.name) not in FRAMEWORKS:
             continue
         local = origin.entry in ("", cwd) or _local_file(origin, cwd)
         if not local or any(_below(origin.path, site) for site in python.site_packages):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from packaging.version import Version
 
 from cuready.doctor import catalogue, facts
@@ -9,6 +11,9 @@ from cuready.doctor.finding import Evidence, Fix, Severity
 from cuready.doctor.installers import for_package, reinstall_fitting
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
 from cuready.snapshot import Distribution, Snapshot
+
+# How torch's own siblings write it: `torch==2.8.0`, in older metadata `torch (==2.8.0)`.
+_PLAIN_PIN = re.compile(r"torch ?(?:==|\(==)([0-9]+(?:\.[0-9]+){1,3})\)?")
 
 
 @check("PY12", needs=("distributions",), systems=())
@@ -58,9 +63,14 @@ def _pairs(snapshot: Snapshot, torch: Version, names: list[str]) -> Fix:
 
 def _torch_wanted(item: Distribution) -> Version | None:
     """The torch that ``Requires-Dist`` pins with ``==``; None when it pins none."""
-    from packaging.requirements import InvalidRequirement, Requirement
-
     for line in item.requires:
+        plain = _PLAIN_PIN.fullmatch(line)
+        if plain:
+            return Version(Version(plain[1]).base_version)
+        if not line.startswith("torch") or "==" not in line:
+            continue
+        from packaging.requirements import InvalidRequirement, Requirement  # a parser to build
+
         try:
             requirement = Requirement(line)
         except InvalidRequirement:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
-from packaging.utils import canonicalize_name
-
+from cuready._util import normalize
 from cuready.doctor import catalogue, facts
 from cuready.doctor.checks.environments import FRAMEWORKS
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
@@ -106,7 +105,7 @@ def _pairs(snapshot: Snapshot) -> Iterator[Finding]:
         shared = sorted(_of_kind(item, "shared"), key=lambda problem: problem.others)
         for others, group in groupby(shared, key=lambda problem: problem.others):
             problems = list(group)
-            for other in map(canonicalize_name, others):
+            for other in map(normalize, others):
                 key = (min(name, other), max(name, other))
                 if key not in seen and facts.installed(snapshot, other):
                     seen.add(key)
