@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         import tomli as tomllib
 
 __all__ = [
+    "READ_LIMIT",
     "data_text",
     "format_bytes",
     "normalize",
@@ -23,6 +24,10 @@ __all__ = [
     "tomllib",
     "write_atomically",
 ]
+
+
+READ_LIMIT = 64_000_000
+"""Bytes that a parser of foreign bytes may read for one answer, whatever a file says of itself."""
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cuready._codec import CodecError, from_json, to_json
+from cuready._util import READ_LIMIT
 from cuready.errors import SnapshotError
 
 __all__ = [
@@ -54,7 +55,7 @@ SCHEMA_VERSION = 1
 
 # A real snapshot of an environment with hundreds of packages is about 2 MB; anything far beyond
 # that is not one, and reading it whole would only fill the memory of the machine in trouble.
-MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_FILE_BYTES = READ_LIMIT - 1  # one more is read, to see whether there is more
 
 
 @dataclass(frozen=True)
@@ -528,7 +529,7 @@ def load(path: Path) -> Snapshot:
         with path.open("rb") as stream:  # no size is asked: it may be a pipe, or /dev/zero
             data = stream.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
-            raise SnapshotError(f"{path}: too large for a snapshot (over 64 MiB)", hint=hint)
+            raise SnapshotError(f"{path}: too large for a snapshot (64 MB or more)", hint=hint)
         document = json.loads(data)
     except (OSError, MemoryError) as error:
         why = getattr(error, "strerror", None) or error or "not enough memory"

@@ -16,14 +16,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
+from cuready._util import READ_LIMIT
 from cuready.probe import elf_format as e
 from cuready.probe.elf_format import ElfError, Header, Segment, VersionNeed, parse_header
 from cuready.probe.elf_pages import PagedTable
 
-__all__ = ["READ_LIMIT", "ElfError", "ElfFile", "Header", "Segment", "VersionNeed", "parse_header"]
-
-READ_LIMIT = 64 * 1024 * 1024
-"""Bytes that one file may cost, all tables together."""
+__all__ = ["ElfError", "ElfFile", "Header", "Segment", "VersionNeed", "parse_header"]
 
 _MAX_SEGMENTS = 4096
 _MAX_DYNAMIC = 64 * 1024
@@ -37,8 +35,9 @@ V = TypeVar("V")
 class ElfFile:
     """An open ELF file. Close it, or use it in a ``with`` block.
 
-    Offsets in the file are checked against its size, and every table is read at most once. Methods
-    and properties raise :class:`ElfError` for anything that does not add up.
+    ``limit``: bytes that it may cost, all tables together. Offsets in the file are checked against
+    its size, and every table is read at most once. Methods and properties raise :class:`ElfError`
+    for anything that does not add up.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, limit: int = READ_LIMIT) -> None:
@@ -89,7 +88,7 @@ class ElfFile:
             raise ElfError(f"a table lies outside the file ({size} bytes at {offset:#x})")
         self.bytes_read += size
         if self.bytes_read > self.limit:
-            raise ElfError(f"its tables need more than {self.limit >> 20} MiB")
+            raise ElfError(f"its tables need more than {self.limit / 1e6:g} MB")
         try:
             data = os.pread(self._descriptor, size, offset)
         except OSError as error:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from cuready._util import normalize, parse_json
+from cuready._util import READ_LIMIT, normalize, parse_json
 from cuready.probe.context import Context, Facts, Skip
 
 __all__ = ["read"]
 
 MAX_STATE = 32 << 20
-MAX_RECORD = 64 << 20
+MAX_RECORD = READ_LIMIT
 
 
 def read(context: Context) -> Facts:

@@ -13,12 +13,12 @@ import struct
 from collections.abc import Iterable
 from mmap import mmap
 
+from cuready._util import READ_LIMIT
 from cuready.probe.context import Context, Facts, Skip
 from cuready.snapshot import LibraryFile, Resolution
 
 __all__ = ["PeError", "delayed", "image", "imports", "read"]
 
-READ_LIMIT = 64 * 1024 * 1024
 _MAX_SECTIONS, _MAX_IMPORTS = 96, 2000
 _PE32, _PE32_PLUS = 0x10B, 0x20B
 _IMPORT, _DELAY = 1, 13
@@ -185,7 +185,7 @@ def _one(context: Context, path: str, have: dict[str, str]) -> LibraryFile | Non
 
 
 def _bytes(context: Context, path: str) -> bytes:
-    """The start of a DLL: its import table lies within the first 64 MiB, or is not looked at."""
+    """The start of a DLL: its import table lies within the first 64 MB, or is not looked at."""
     with open(context.path(path), "rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         return stream.read(min(size, READ_LIMIT))

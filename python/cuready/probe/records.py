@@ -16,14 +16,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from cuready._util import normalize
+from cuready._util import READ_LIMIT, normalize
 from cuready.probe.context import Context, Facts, Incomplete, Skip
 from cuready.snapshot import Distribution, RecordProblem
 
 __all__ = ["Entry", "RecordError", "checked", "parse_payload", "payload", "read"]
 
 RECORD_LIMIT = 16 << 20  # torch's is 1.5 MB
-HASH_LIMIT = 64 << 20  # bytes of one file that a default run may hash to tell two owners apart
+HASH_LIMIT = READ_LIMIT  # bytes that a default run may hash to tell the owners of a file apart
 _CHECKED = re.compile(
     r"^(?:torch|triton|nvidia|cuda|cupy|jax|tensorflow|onnxruntime|ort[-_]|tensorrt|opencv|vllm"
     r"|flash|xformers|bitsandbytes|faiss|numpy$|cudf|rmm|cuml|deepspeed|libcu|librmm)",
@@ -193,24 +193,32 @@ def _who(
     fitting = [(item, entry) for item, entry in claims if entry.size in (None, size)]
     if len(fitting) == 1 and fitting[0][1].size is not None and not context.deep:
         return fitting[0][0].name
-    if size > HASH_LIMIT and not context.deep:
+    algorithms = {entry.digest.partition("=")[0] for _, entry in fitting if entry.digest}
+    if size * len(algorithms) > HASH_LIMIT and not context.deep:
         return None
+    hashes = {name: _hash_of(context, path, name) for name in algorithms}  # one reading for each
     for item, entry in fitting:
-        if entry.digest and _has(context, path, entry.digest):
+        algorithm, _, wanted = entry.digest.partition("=")
+        if entry.digest and hashes[algorithm] in (None, wanted):
             return item.name
     return None
 
 
 def _has(context: Context, path: str, digest: str) -> bool:
     """Whether the file has ``sha256=<urlsafe base64 without padding>``; unknown algorithms pass."""
+    algorithm, _, wanted = digest.partition("=")
+    return _hash_of(context, path, algorithm) in (None, wanted)
+
+
+def _hash_of(context: Context, path: str, algorithm: str) -> str | None:
+    """The file's hash as a RECORD writes it, None for an algorithm that Python does not have."""
     import base64  # hashlib brings OpenSSL along, and a default run seldom hashes
     import hashlib
 
-    algorithm, _, wanted = digest.partition("=")
     if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
-        return True
+        return None
     state = hashlib.new(algorithm)
     with open(context.path(path), "rb") as stream:
         for piece in iter(lambda: stream.read(1 << 20), b""):
             state.update(piece)
-    return base64.urlsafe_b64encode(state.digest()).rstrip(b"=").decode() == wanted
+    return base64.urlsafe_b64encode(state.digest()).rstrip(b"=").decode()

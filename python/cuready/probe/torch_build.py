@@ -7,6 +7,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 
+from cuready._util import READ_LIMIT
 from cuready.probe.context import Context, Facts, Skip
 from cuready.probe.elf import ElfError, ElfFile
 from cuready.snapshot import TorchBuild
@@ -17,8 +18,8 @@ __all__ = ["arch_literal", "parse_version_py", "read"]
 _ARCH_WORD = rb"(?:sm|compute)_\d{2,3}[af]?"
 _ARCH_LITERAL = re.compile(rb"\0(" + _ARCH_WORD + rb"(?: " + _ARCH_WORD + rb")*)\0")
 _ARCH_FILES = ("lib/libtorch_python.so", "lib/libtorch_cuda.so", "lib/torch_python.dll")
-_CONSTANTS = 8 << 20  # bytes of string literals; libtorch_python.so has 1 MB
-_ARCH_SCAN = 54 << 20  # bytes of all files together; libtorch_python.so is about 30 MB
+_CONSTANTS = 10_000_000  # bytes for the string literals; libtorch_python.so has 1 MB
+_ARCH_SCAN = READ_LIMIT - _CONSTANTS  # all files together; libtorch_python.so is about 30 MB
 _CHUNK, _OVERLAP = 1 << 20, 1024
 
 
@@ -101,12 +102,11 @@ def _arch_flags(context: Context, folder: str) -> tuple[str, ...]:
 def _in_constants(context: Context, path: str) -> tuple[str, ...]:
     """The list in ``.rodata``, a thirtieth of the file, where compilers put string literals."""
     try:
-        with ElfFile(context.path(path)) as file:
+        with ElfFile(context.path(path), limit=_CONSTANTS) as file:
             for _, offset, size in file.sections(b".rodata"):
-                if size <= _CONSTANTS:
-                    return next((w for w in _literals(file.read(offset, size)) if len(w) > 1), ())
+                return next((w for w in _literals(file.read(offset, size)) if len(w) > 1), ())
     except ElfError:
-        pass  # no ELF: the plain search goes through all of it
+        pass  # no ELF, or too much of it: the plain search goes through what there is
     return ()
 
 
