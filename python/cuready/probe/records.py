@@ -23,6 +23,8 @@ from cuready.snapshot import Distribution, RecordProblem
 __all__ = ["Entry", "RecordError", "checked", "parse_payload", "payload", "read"]
 
 RECORD_LIMIT = 16 << 20  # torch's is 1.5 MB
+MODULES = frozenset({"torch", "torchvision", "torchaudio", "triton", "tensorflow", "jax", "jaxlib"})
+"""Distributions whose module has their own name, and whose ``__init__.py`` is compared too."""
 HASH_LIMIT = READ_LIMIT  # bytes that a default run may hash to tell the owners of a file apart
 _CHECKED = re.compile(
     r"^(?:torch|triton|nvidia|cuda|cupy|jax|tensorflow|onnxruntime|ort[-_]|tensorrt|opencv|vllm"
@@ -64,17 +66,39 @@ def parse_payload(data: bytes) -> list[Entry]:
     return [Entry(path, digest, int(size) if size else None) for path, digest, size in rows]
 
 
-def payload(context: Context, item: Distribution) -> list[Entry]:
-    """The shared libraries of a distribution. Raises OSError and :class:`RecordError`.
+@dataclass(frozen=True)
+class _Listed:
+    """What a RECORD lists: the shared libraries, and ``torch/__init__.py`` of torch."""
 
-    Three readers ask for those of torch, whose RECORD is over a megabyte: it is parsed once.
-    """
+    libraries: list[Entry]
+    package: Entry | None
+
+
+def _listed(context: Context, item: Distribution) -> _Listed:
+    """Three readers ask for torch's RECORD, which is over a megabyte: it is parsed once."""
     key = f"{item.metadata_path}/RECORD"
-    found: list[Entry] | None = context.memory.get(key)
+    found: _Listed | None = context.memory.get(key)
     if found is None:
         data = context.read_bytes(key, RECORD_LIMIT) or b""
-        found = context.memory[key] = parse_payload(data)
+        package = f"{normalize(item.name).replace('-', '_')}/__init__.py"
+        found = context.memory[key] = _Listed(parse_payload(data), _line_of(data, package))
     return found
+
+
+def _line_of(data: bytes, path: str) -> Entry | None:
+    """The entry of one plain path that has a size."""
+    start = (b"\n" + data).find(b"\n%s," % path.encode())
+    if start < 0:
+        return None
+    fields = data[start:].split(b"\n", 1)[0].rstrip(b"\r").split(b",")
+    if len(fields) != 3 or not re.fullmatch(rb"[0-9]{1,19}", fields[2]):
+        return None
+    return Entry(path, fields[1].decode("ascii", "replace"), int(fields[2]))
+
+
+def payload(context: Context, item: Distribution) -> list[Entry]:
+    """The shared libraries of a distribution. Raises OSError and :class:`RecordError`."""
+    return _listed(context, item).libraries
 
 
 def checked(item: Distribution) -> bool:
@@ -111,6 +135,10 @@ def read(context: Context) -> Facts:
             except (OSError, RecordError) as error:
                 failed.append(f"{item.metadata_path}/RECORD: {error}")
     problems: dict[str, list[RecordProblem]] = {}
+    for item in distributions:
+        changed = _changed_package(context, item) if item.name in MODULES else None
+        if changed is not None:
+            problems.setdefault(item.metadata_path, []).append(changed)
     for path, claims in owners.items():
         for item, problem in _compare(context, path, claims):
             problems.setdefault(item.metadata_path, []).append(problem)
@@ -118,6 +146,21 @@ def read(context: Context) -> Facts:
     if failed:
         raise Incomplete("; ".join(failed), facts)
     return facts
+
+
+def _changed_package(context: Context, item: Distribution) -> RecordProblem | None:
+    """The package's ``__init__.py`` when it is gone or of another size: edited, or cut short."""
+    try:
+        entry = _listed(context, item).package if checked(item) else None
+    except (OSError, RecordError):
+        return None  # said already, for its libraries
+    if entry is None or item.installer == "conda":  # conda writes its prefix into files
+        return None
+    found = context.stat(f"{item.location}/{entry.path}")
+    if found is not None and found.st_size == entry.size:
+        return None
+    kind, size = ("missing", None) if found is None else ("altered", found.st_size)
+    return RecordProblem(kind, entry.path, (), None, entry.size, size)
 
 
 def _with_problems(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cuready._util import data_text, normalize, tomllib
 from cuready.doctor import catalogue, facts
+from cuready.doctor.checks._images import musl_image
 from cuready.doctor.checks.libraries import glibc_too_old
 from cuready.doctor.finding import Evidence, Finding, Fix
 from cuready.doctor.installers import for_package
@@ -228,6 +229,10 @@ def _unfit_python(snapshot: Snapshot, python: str, abi: str, tag: str) -> str | 
 @check("PY21", needs=("distributions", "host"))
 def wheel_for_another_system(snapshot: Snapshot) -> Outcome:
     """A wheel's tags, or the versions that its libraries want, do not fit this glibc or Python."""
+    return [*_unfit_here(snapshot), *musl_image(snapshot)]
+
+
+def _unfit_here(snapshot: Snapshot) -> list[Finding]:
     unfit = {
         item.name: (item, reason)
         for _, item in facts.distributions(snapshot)
