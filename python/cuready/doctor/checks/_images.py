@@ -9,6 +9,7 @@ from cuready.snapshot import Snapshot
 __all__ = ["driver_in_image", "musl_image"]
 
 _FITS = "python:3.12-slim"
+_TOOLKIT = "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/index.html"
 
 
 def driver_in_image(snapshot: Snapshot) -> list[Finding]:
@@ -19,16 +20,17 @@ def driver_in_image(snapshot: Snapshot) -> list[Finding]:
             subject=item.path,
             severity=Severity.WARNING,
             confidence=Confidence.LIKELY,
-            title="A Dockerfile installs the NVIDIA driver into its image",
+            title="The NVIDIA driver is installed into an image by a Dockerfile",
             cause="The container runtime hands the host's driver in, which has to fit the host's "
             "kernel module. Where the image brings a newer one, its libcuda is found first, and "
             "NVML and CUDA report that driver and library differ.",
             evidence=[Evidence(item.path, text) for text in item.drivers],
+            links=(_TOOLKIT,),
             fix=(
                 Fix(
-                    (),
-                    f"take it out of {item.path}; an image needs CUDA's toolkit at most "
-                    "(cuda-toolkit-12-4), and `docker run --gpus all` brings the driver",
+                    ("docker build -t NAME .", "docker run --rm --gpus all NAME nvidia-smi"),
+                    f"once it is out of {item.path}: --gpus brings the host's driver, and the "
+                    "image needs CUDA's toolkit at most (cuda-toolkit-12-4)",
                 ),
             ),
         )
@@ -52,7 +54,12 @@ def musl_image(snapshot: Snapshot) -> list[Finding]:
                 Evidence(item.path, f"FROM {item.base}"),
                 *(Evidence(item.path, text) for text in item.wheels),
             ],
-            fix=(Fix((), f"start from a base image with glibc, such as {_FITS}"),),
+            fix=(
+                Fix(
+                    ("docker build -t NAME .",),
+                    f"once {item.path} starts from a base image with glibc, such as {_FITS}",
+                ),
+            ),
         )
         for item in snapshot.dockerfiles
         if item.wheels and "alpine" in item.base.lower()
