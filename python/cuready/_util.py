@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,20 @@ if TYPE_CHECKING:
     else:
         import tomli as tomllib
 
-__all__ = ["format_bytes", "one_line", "parse_json", "tomllib", "write_atomically"]
+__all__ = [
+    "READ_LIMIT",
+    "data_text",
+    "format_bytes",
+    "normalize",
+    "one_line",
+    "parse_json",
+    "tomllib",
+    "write_atomically",
+]
+
+
+READ_LIMIT = 64_000_000
+"""Bytes that a parser of foreign bytes may read for one answer, whatever a file says of itself."""
 
 
 def __getattr__(name: str) -> Any:
@@ -41,6 +55,26 @@ def one_line(text: object, limit: int = 300) -> str:
     folded = " ".join(str(text).split())
     printable = "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in folded)
     return printable if len(printable) <= limit else printable[: limit - 1] + "…"
+
+
+def normalize(name: str) -> str:
+    """``Flash_Attn`` → ``flash-attn``: a project's name as PEP 503 compares it.
+
+    ``packaging.utils`` has it too, with wheel tags, logging and ``platform`` in its wake.
+    """
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def data_text(package: str, path: str) -> str:
+    """A data file that came with ``package``, as text. Raises OSError when it is not there.
+
+    ``importlib.resources`` would import tempfile, shutil and zipfile first.
+    """
+    import pkgutil
+
+    data = pkgutil.get_data(package, path)
+    assert data is not None  # noqa: S101 - only loaders that cannot read files give None
+    return data.decode("utf-8")
 
 
 def parse_json(data: str | bytes) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cuready._codec import CodecError, from_json, to_json
+from cuready._util import READ_LIMIT
 from cuready.errors import SnapshotError
 
 __all__ = [
@@ -22,9 +23,11 @@ __all__ = [
     "CondaPackage",
     "Config",
     "ConfigFile",
+    "CudaFolder",
     "CudaToolkit",
     "DeviceNode",
     "Distribution",
+    "Dockerfile",
     "DriverLibrary",
     "GpuCode",
     "KernelDriver",
@@ -54,7 +57,7 @@ SCHEMA_VERSION = 1
 
 # A real snapshot of an environment with hundreds of packages is about 2 MB; anything far beyond
 # that is not one, and reading it whole would only fill the memory of the machine in trouble.
-MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_FILE_BYTES = READ_LIMIT - 1  # one more is read, to see whether there is more
 
 
 @dataclass(frozen=True)
@@ -205,10 +208,21 @@ class NativeProbe:
 
 
 @dataclass(frozen=True)
+class CudaFolder:
+    """A folder of LD_LIBRARY_PATH with the CUDA runtime or compiler libraries in it."""
+
+    entry: str  # as LD_LIBRARY_PATH has it
+    path: str  # after symbolic links
+    version: str | None = None  # of the toolkit: "12.4.1"
+    names: tuple[str, ...] = ()  # "libcudart.so.12", "libnvJitLink.so.12"
+
+
+@dataclass(frozen=True)
 class LoaderState:
     """The dynamic loader's search order outside any one file."""
 
     ld_library_path: tuple[str, ...] = ()
+    cuda_folders: tuple[CudaFolder, ...] = ()  # those of ld_library_path that hold a CUDA
     ld_preload: tuple[str, ...] = ()
     conf_dirs: tuple[str, ...] = ()  # from /etc/ld.so.conf and its includes
     cache_present: bool | None = None
@@ -448,6 +462,16 @@ class PlanFile:
 
 
 @dataclass(frozen=True)
+class Dockerfile:
+    """A Dockerfile of the working folder: what the image of its last stage is made of."""
+
+    path: str
+    base: str = ""  # the image that it starts from, with the stages in between left out
+    drivers: tuple[str, ...] = ()  # "line 3: nvidia-driver-535"
+    wheels: tuple[str, ...] = ()  # "line 2: torch": installed by pip, and made for glibc only
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Everything that the checks may look at."""
 
@@ -472,6 +496,7 @@ class Snapshot:
     gpu_code: tuple[GpuCode, ...] = ()
     libraries: tuple[LibraryFile, ...] = ()
     plans: tuple[PlanFile, ...] = ()
+    dockerfiles: tuple[Dockerfile, ...] = ()
     plugin_facts: Mapping[str, Any] = field(default_factory=dict)
     """What plugins read, under their entry-point names."""
     managed: Mapping[str, Any] = field(default_factory=dict)
@@ -528,7 +553,7 @@ def load(path: Path) -> Snapshot:
         with path.open("rb") as stream:  # no size is asked: it may be a pipe, or /dev/zero
             data = stream.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
-            raise SnapshotError(f"{path}: too large for a snapshot (over 64 MiB)", hint=hint)
+            raise SnapshotError(f"{path}: too large for a snapshot (64 MB or more)", hint=hint)
         document = json.loads(data)
     except (OSError, MemoryError) as error:
         why = getattr(error, "strerror", None) or error or "not enough memory"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.zoo import fault, near_miss
 from tests.zoo.base import SITE, dist, edit, gpu_box, torch_env, venv
 
-from cuready.snapshot import CudaToolkit, LibraryFile, PlanFile, Resolution, Snapshot
+from cuready.snapshot import CudaFolder, CudaToolkit, LibraryFile, PlanFile, Resolution, Snapshot
 
 
 def toolkit(version: str, *found_by: str, gcc: int = 13, **more: object) -> CudaToolkit:
@@ -62,6 +62,43 @@ def runtime_only_install() -> Snapshot:
 def nvcc_on_path_is_another() -> Snapshot:
     """CUDA_HOME is 12.8, the first nvcc on PATH is 12.4."""
     return edit(gpu_box(), toolkits=(toolkit("12.8", "CUDA_HOME"), toolkit("12.4", "PATH")))
+
+
+def library_path(*folders: CudaFolder) -> Snapshot:
+    entries = tuple(item.entry for item in folders)
+    return edit(gpu_box(), loader__ld_library_path=entries, loader__cuda_folders=folders)
+
+
+def folder(version: str, *names: str, entry: str = "", path: str = "") -> CudaFolder:
+    usual = f"/usr/local/cuda-{version}/lib64"
+    return CudaFolder(entry or usual, path or usual, f"{version}.1", names)
+
+
+@fault("BLD03")
+def two_minors_in_library_path() -> Snapshot:
+    """12.4 before 12.8 in LD_LIBRARY_PATH: both have libnvJitLink.so.12."""
+    names = ("libcudart.so.12", "libnvJitLink.so.12")
+    return library_path(folder("12.4", *names), folder("12.8", *names))
+
+
+@fault("BLD03")
+def two_majors_in_library_path() -> Snapshot:
+    """11.8 and 12.8, which share no soname but the bare name: a note."""
+    old = folder("11.8", "libcudart.so", "libcudart.so.11.0")
+    return library_path(old, folder("12.8", "libcudart.so", "libcudart.so.12"))
+
+
+@near_miss("BLD03")
+def two_majors_that_share_no_name() -> Snapshot:
+    """Runtime packages without the bare name: each program finds its own."""
+    return library_path(folder("11.8", "libcudart.so.11.0"), folder("12.8", "libcudart.so.12"))
+
+
+@near_miss("BLD03")
+def one_toolkit_by_two_folders() -> Snapshot:
+    """lib64 and extras/CUPTI/lib64 of one release."""
+    more = folder("12.8", "libcupti.so.12", entry="/usr/local/cuda-12.8/extras/CUPTI/lib64")
+    return library_path(folder("12.8", "libcudart.so.12", "libcupti.so.12"), more)
 
 
 @near_miss("BLD03")

@@ -23,6 +23,7 @@ from tests.zoo.base import (
 )
 
 from cuready.snapshot import (
+    Dockerfile,
     DriverLibrary,
     KernelDriver,
     LoaderState,
@@ -80,6 +81,20 @@ def seen_to_work_though_sysfs_is_hidden() -> Snapshot:
 def upgraded_without_reboot() -> Snapshot:
     """Unattended upgrade of the libraries."""
     return edit(down(gpu_box()), driver__libraries=driver_libraries("580.105.08"))
+
+
+@fault("DRV02")
+def driver_in_a_dockerfile() -> Snapshot:
+    """A Dockerfile of the working folder installs the driver into its image."""
+    file = Dockerfile("/work/Dockerfile", "python:3.12-slim", ("line 3: nvidia-driver-535",))
+    return edit(gpu_box(), dockerfiles=(file,))
+
+
+@near_miss("DRV02")
+def dockerfile_without_a_driver() -> Snapshot:
+    """An image that leaves the driver to the host."""
+    file = Dockerfile("/work/Dockerfile", "python:3.12-slim", wheels=("line 2: torch",))
+    return edit(gpu_box(), dockerfiles=(file,))
 
 
 @near_miss("DRV02")

@@ -22,10 +22,13 @@ from cuready.snapshot import (
     Config,
     ConfigFile,
     Distribution,
+    Dockerfile,
     Kernelspec,
+    LibraryFile,
     ModuleOrigin,
     PythonEnv,
     RecordProblem,
+    Resolution,
     Snapshot,
 )
 
@@ -265,6 +268,41 @@ def half_a_torch() -> Snapshot:
     return gpu_box(python=with_version(torch_env(), "torch", "2.8.0", problems=lost))
 
 
+@fault("PY10")
+def edited_torch() -> Snapshot:
+    """torch/__init__.py was edited, and Python does not take it any more."""
+    edited = (RecordProblem("altered", "torch/__init__.py", expected_size=90000, actual_size=34),)
+    says = "SyntaxError: invalid syntax (__init__.py, line 1)"
+    broken = LibraryFile(f"{SITE}/torch/__init__.py", "torch 2.8.0", "torch", error_text=says)
+    box = gpu_box(python=with_version(torch_env(), "torch", "2.8.0", problems=edited))
+    return edit(box, libraries=(broken,))
+
+
+@fault("PY10")
+def torch_without_its_extension() -> Snapshot:
+    """torch/_C is not there, and RECORD does not know it either."""
+    says = "No module named 'torch._C'"
+    broken = LibraryFile(f"{SITE}/torch/__init__.py", "torch 2.8.0", "torch", error_text=says)
+    return edit(gpu_box(python=torch_env()), libraries=(broken,))
+
+
+@near_miss("PY10")
+def another_package_was_edited() -> Snapshot:
+    """An __init__.py that is no framework's."""
+    edited = (RecordProblem("altered", "six/__init__.py", expected_size=900, actual_size=34),)
+    return gpu_box(python=torch_env(extra=(dist("six", "1.17", problems=edited),)))
+
+
+@near_miss("PY10")
+def torch_fails_in_a_library() -> Snapshot:
+    """What is missing is a library of CUDA, not a part of torch."""
+    says = "libnccl.so.2: cannot open shared object file: No such file or directory"
+    broken = LibraryFile(f"{SITE}/torch/lib/libtorch_global_deps.so", "torch 2.8.0", "torch",
+                         missing=(Resolution("libnccl.so.2", "libtorch_cuda.so"),),
+                         error_text=says)  # fmt: skip
+    return edit(gpu_box(python=torch_env()), libraries=(broken,))
+
+
 @near_miss("PY10")
 def conda_has_no_record() -> Snapshot:
     """conda's dist-info has no RECORD by rule."""
@@ -297,6 +335,26 @@ def torchvision_of_another_build() -> Snapshot:
     """torch +cu128, torchaudio +cpu."""
     env = with_version(torch_env(tag="+cu128"), "torchaudio", "2.8.0+cpu")
     return gpu_box(python=env)
+
+
+def last_torchaudio(cuda: str, audio: str = "2.11.0") -> Snapshot:
+    """torch 2.15 beside the last torchaudio, which names no torch."""
+    packages = (dist("torch", "2.15.0"), dist("torchvision", "0.29.2", requires=("torch==2.15.0",)))
+    archs = ("sm_75", "sm_80", "sm_86", "sm_90")
+    env = venv(*packages, dist("torchaudio", audio), torch=torch_build("2.15.0", cuda, *archs))
+    return gpu_box(python=env)
+
+
+@fault("PY12")
+def last_torchaudio_and_another_cuda() -> Snapshot:
+    """torchaudio 2.11 of PyPI is for CUDA 13.0, torch 2.15 for 12.9: it refuses to be imported."""
+    return last_torchaudio("12.9")
+
+
+@near_miss("PY12")
+def last_torchaudio_and_its_cuda() -> Snapshot:
+    """torchaudio 2.11+cu128 beside a torch 2.15 for CUDA 12.8: it fits every later torch."""
+    return last_torchaudio("12.8", "2.11.0+cu128")
 
 
 @near_miss("PY12")
@@ -420,3 +478,23 @@ def tensorflow_on_windows() -> Snapshot:
 def last_tensorflow_for_windows() -> Snapshot:
     """2.10.1 had CUDA on Windows."""
     return windows_box(venv(dist("tensorflow", "2.10.1")))
+
+
+@fault("PY21")
+def torch_into_alpine() -> Snapshot:
+    """A Dockerfile installs torch from PyPI into an image with musl."""
+    file = Dockerfile("/work/Dockerfile", "python:3.12-alpine", wheels=("line 2: torch",))
+    return edit(laptop(), dockerfiles=(file,))
+
+
+@near_miss("PY21")
+def alpine_without_wheels_for_glibc() -> Snapshot:
+    """Alpine with packages that run on it."""
+    return edit(laptop(), dockerfiles=(Dockerfile("/work/Dockerfile", "python:3.12-alpine"),))
+
+
+@near_miss("PY21")
+def torch_into_a_slim_image() -> Snapshot:
+    """Wheels bring CUDA along: a base image without it is none the worse."""
+    file = Dockerfile("/work/Dockerfile", "python:3.12-slim", wheels=("line 2: torch",))
+    return edit(laptop(), dockerfiles=(file,))

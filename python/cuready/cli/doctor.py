@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -169,6 +168,8 @@ def _print(diagnosis: Diagnosis, snapshot: Snapshot, output_format: str, *, verb
 
         click.echo(printable(renderer(output_format)(diagnosis)))
         return
+    import shutil
+
     from cuready.doctor.render.text import render
 
     encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from cuready._util import READ_LIMIT
 from cuready.cli import _common
 from cuready.errors import InputError
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 # What pip prints for every way in which an index can fail to list a project.
 _LONGEST_ID = 12
 _LONGEST_PATH = 250
-_MOST_BYTES = 64 << 20
+_MOST_BYTES = READ_LIMIT - (1 << 20)  # a buffered stream reads a little ahead
 _FROM_VERSIONS = re.compile(r"from versions: none|Retrying \(Retry\(")
 
 
@@ -74,14 +76,30 @@ def _standard_input() -> str:
     """A pasted log. What is not looked at is said on stderr, so that nobody takes it for clean."""
     from cuready.doctor.explain import HEAD, TAIL
 
-    raw = sys.stdin.buffer.read(_MOST_BYTES + 1)
-    if len(raw) > _MOST_BYTES:
-        _common.warn(f"only the first {_MOST_BYTES >> 20} MiB of the input were read")
-        raw = raw[:_MOST_BYTES]
+    raw, whole = _both_ends(sys.stdin.buffer, HEAD * 4, TAIL * 4)  # UTF-8 has up to four bytes
+    if not whole:
+        _common.warn(f"only the first {_MOST_BYTES / 1e6:.0f} MB of the input were read")
     text = raw.decode("utf-8", errors="replace")
     if len(text) > HEAD + TAIL:
         _common.warn(f"looked at the first {HEAD:,} and the last {TAIL:,} characters of it")
     return text
+
+
+def _both_ends(stream: BinaryIO, head: int, tail: int) -> tuple[bytes, bool]:
+    """The input, and whether its end is in it.
+
+    Of a long file the first ``head`` and the last ``tail`` bytes; a long pipe ends at the limit.
+    """
+    if stream.seekable():
+        start = stream.tell()
+        if stream.seek(0, os.SEEK_END) - start > head + tail:
+            stream.seek(start)
+            first = stream.read(head)
+            stream.seek(-tail, os.SEEK_END)
+            return first + b"\n" + stream.read(tail), True
+        stream.seek(start)
+    raw = stream.read(_MOST_BYTES)
+    return raw, len(raw) < _MOST_BYTES or not stream.read(1)
 
 
 def _diagnosis(here: bool, source: Path | None) -> Diagnosis | None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from importlib import resources
 from typing import Any
 
 from packaging.version import Version
 
+from cuready._util import data_text
 from cuready.errors import CompatError
 
 __all__ = ["as_of", "parse_version", "rows", "table"]
@@ -20,7 +20,7 @@ __all__ = ["as_of", "parse_version", "rows", "table"]
 @cache
 def table(name: str) -> dict[str, Any]:
     """The whole document of ``data/<name>.json``."""
-    text = resources.files("cuready.compat").joinpath(f"data/{name}.json").read_text("utf-8")
+    text = data_text("cuready.compat", f"data/{name}.json")
     document = json.loads(text)
     assert isinstance(document, dict)  # noqa: S101 - our own files
     return document

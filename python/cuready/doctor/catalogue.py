@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any
 
-from cuready._util import tomllib
+from cuready._util import data_text, tomllib
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
 
 __all__ = [
@@ -98,13 +97,20 @@ def managed_entries() -> dict[str, Entry]:
 
 
 def _document(name: str) -> dict[str, Any]:
-    text = resources.files("cuready.doctor").joinpath("data").joinpath(name).read_text("utf-8")
+    text = data_text("cuready.doctor", f"data/{name}")
     return tomllib.loads(text)
 
 
+@cache
 def entry(check_id: str) -> Entry:
-    """The entry of ``check_id``. Raises KeyError for an id that is not of the catalogue."""
-    return entries()[check_id]
+    """The entry of ``check_id``. Raises KeyError for an id that is not of the catalogue.
+
+    Only its own table is parsed: a run finds two or three things, and the whole takes a while.
+    """
+    if check_id not in _ORDER:
+        raise KeyError(check_id)
+    _, _, rest = data_text("cuready.doctor", "data/catalogue.toml").partition(f"\n[{check_id}]\n")
+    return _entry(check_id, tomllib.loads(rest.partition("\n[")[0]))
 
 
 def _entry(check_id: str, table: dict[str, Any]) -> Entry:

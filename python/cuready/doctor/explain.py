@@ -9,10 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from typing import Any
 
-from cuready._util import tomllib
+from cuready._util import data_text, tomllib
 from cuready.doctor import catalogue
 from cuready.doctor.engine import Diagnosis
 from cuready.doctor.finding import Finding
@@ -88,7 +87,7 @@ class Explanation:
 @cache
 def rules() -> tuple[Rule, ...]:
     """Every rule, in the order of the data file."""
-    text = resources.files("cuready.doctor").joinpath("data/explain.toml").read_text("utf-8")
+    text = data_text("cuready.doctor", "data/explain.toml")
     return tuple(_rule(table) for table in tomllib.loads(text)["rule"])
 
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from cuready._util import normalize
 from cuready.compat import gpus as gpu_tables
 from cuready.compat.capability import ComputeCapability, parse_capability
 from cuready.errors import CompatError
@@ -187,7 +187,7 @@ def gpu_nodes(snapshot: Snapshot) -> list[DeviceNode]:
 @lru_cache(maxsize=4096)
 def _normalised(name: str) -> str:
     """Every check asks for the same few hundred names."""
-    return canonicalize_name(name)
+    return normalize(name)
 
 
 def distributions(snapshot: Snapshot) -> Iterator[tuple[str, Distribution]]:
@@ -198,7 +198,7 @@ def distributions(snapshot: Snapshot) -> Iterator[tuple[str, Distribution]]:
 
 def installed(snapshot: Snapshot, name: str) -> list[Distribution]:
     """Every distribution called ``name``, in the order of ``sys.path``."""
-    wanted = canonicalize_name(name)
+    wanted = normalize(name)
     return [item for key, item in distributions(snapshot) if key == wanted]
 
 
@@ -223,7 +223,7 @@ _FAMILY = re.compile(r"-cu(?:da)?(\d\d)\d?x?(?:-|$)")
 
 def cuda_family(name: str) -> int | None:
     """CUDA major in a distribution's name: 12 of ``tensorrt-cu12-libs`` and ``cupy-cuda12x``."""
-    match = _FAMILY.search(canonicalize_name(name))
+    match = _FAMILY.search(normalize(name))
     return int(match[1]) if match else None
 
 

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
-
-from cuready._util import tomllib
+from cuready._util import data_text, normalize, tomllib
 from cuready.doctor.facts import capabilities, driver_version, platform_tag, python_tag
 from cuready.doctor.finding import Fix, Risk
-from cuready.snapshot import Platform, Snapshot
+from cuready.snapshot import Distribution, Platform, Snapshot
 
 if TYPE_CHECKING:  # the tables are read when something was found, and not before
     from cuready.compat.query import Judged, Question
@@ -31,6 +27,7 @@ __all__ = [
     "for_environment",
     "for_package",
     "join",
+    "reinstall",
     "reinstall_fitting",
     "system_command",
     "system_install",
@@ -50,6 +47,8 @@ CONDA_NAMES = {
 def join(arguments: Sequence[str], system: str = "Linux") -> str:
     """``arguments`` as one command line for a POSIX shell, or for cmd.exe on Windows."""
     if system == "Windows":
+        import subprocess  # it has Windows' rule
+
         return subprocess.list2cmdline(arguments)
     return shlex.join(arguments)
 
@@ -126,7 +125,7 @@ class Installer:
 
 def conda_name(name: str) -> str:
     """The conda-forge package that has what PyPI calls ``name``."""
-    return CONDA_NAMES.get(canonicalize_name(name), canonicalize_name(name))
+    return CONDA_NAMES.get(normalize(name), normalize(name))
 
 
 def conda_spec(requirement: str) -> str:
@@ -165,7 +164,7 @@ def for_package(snapshot: Snapshot, name: str) -> Installer:
     recorded = [
         item.installer
         for item in snapshot.python.distributions
-        if canonicalize_name(item.name) == canonicalize_name(name) and item.installer
+        if normalize(item.name) == normalize(name) and item.installer
     ]
     who = recorded[0].lower() if recorded else None
     if who == "uv":
@@ -222,10 +221,29 @@ def reinstall_fitting(
         build.requirements, index_url=build.index_url, find_links=build.find_links, reinstall=True
     )
     detail = f"CUDA {build.cuda}" if build.cuda else "CUDA"
-    note = f"{package} {build.version} for {detail}, which runs on this driver and GPU"
+    note = f"{package} {build.version} for {detail}{_why_it_fits(snapshot)}"
     if installer.externally_managed:
         return (in_new_venv(installer, build.requirements, build.index_url, note),)
     return (Fix((command,), note=note),)
+
+
+def _why_it_fits(snapshot: Snapshot) -> str:
+    """What the build was chosen by: nothing is claimed of a driver or GPU that nobody saw."""
+    seen = ["driver"] if driver_version(snapshot) else []
+    seen += ["GPU"] if capabilities(snapshot) else []
+    return f", which runs on this {' and '.join(seen)}" if seen else ""
+
+
+def reinstall(snapshot: Snapshot, item: Distribution) -> str:
+    """The command that puts the files of one distribution back, and touches nothing else.
+
+    A build with a local version (``2.8.0+cu128``) is on PyTorch's own index, not on PyPI.
+    """
+    release, _, local = item.version.partition("+")
+    index = f"https://download.pytorch.org/whl/{local}" if local.startswith(("cu", "cpu")) else None
+    owner = for_package(snapshot, item.name)
+    requirement = f"{item.name}=={item.version if index else release}"
+    return owner.install([requirement], reinstall=True, dependencies=False, index_url=index)
 
 
 def in_new_venv(
@@ -291,10 +309,7 @@ class SystemPackages:
 
 @cache
 def _system_packages() -> Mapping[str, Mapping[str, Any]]:
-    text = (
-        resources.files("cuready.doctor").joinpath("data/system_packages.toml").read_text("utf-8")
-    )
-    return tomllib.loads(text)
+    return tomllib.loads(data_text("cuready.doctor", "data/system_packages.toml"))
 
 
 def system_packages(purpose: str, platform: Platform, **values: object) -> SystemPackages:

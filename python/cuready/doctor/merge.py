@@ -57,8 +57,8 @@ def merge(findings: Iterable[Finding], snapshot: Snapshot) -> Merged:
 
 def seen_to_work(item: Finding, snapshot: Snapshot) -> str | None:
     """Why ``item`` cannot be true: what it says fails was seen to work. None: it can be."""
-    known = catalogue.entries().get(item.id)
-    for name in known.disproved_by if known else ():
+    known = catalogue.entry(item.id).disproved_by if item.id in catalogue.IDS else ()
+    for name in known:
         probe = snapshot.cuda if name == "cuda" else snapshot.nvml
         if probe.status == "ok" and _covers(probe, item.subject):
             library = "the CUDA driver" if name == "cuda" else "NVML"

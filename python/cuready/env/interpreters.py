@@ -14,7 +14,8 @@ from pathlib import Path
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from cuready.errors import EnvError
+from cuready._util import one_line
+from cuready.errors import EnvError, RecipeError
 
 __all__ = ["HostPython", "ask", "choose"]
 
@@ -101,9 +102,17 @@ def choose(wanted: str, *, exactly: str | None = None) -> HostPython:
     """The first candidate that the range ``wanted`` takes, one with ensurepip before one without.
 
     ``exactly`` is a minor version (``"3.12"``) that a lock was made for. Raises EnvError that lists
-    what is there, and for a Python without ensurepip the Debian package that has it.
+    what is there, and for a Python without ensurepip the Debian package that has it; RecipeError
+    when ``wanted`` is no range.
     """
-    allowed = SpecifierSet(wanted)
+    try:
+        allowed = SpecifierSet(wanted)
+        allowed.contains("3.12")  # a number of thousands of digits is refused only here
+    except ValueError:
+        raise RecipeError(
+            f"python.version: {one_line(wanted, 60)!r} is not a range of versions",
+            hint="write it like >=3.10,<3.14",
+        ) from None
     seen: dict[Path, HostPython] = {}
     for path in candidates():
         found = ask(path)

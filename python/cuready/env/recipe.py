@@ -52,17 +52,29 @@ class GpuRule:
         driver_cuda: Version | None = None,
         glibc: Version | None = None,
     ) -> bool:
-        """Whether every condition of the rule is known to hold."""
-        pairs = (
-            (self.capability, capability),
-            (self.driver_cuda, driver_cuda),
-            (self.glibc, glibc),
+        """Whether every condition of the rule is known to hold.
+
+        Raises :class:`RecipeError` that names the condition which is no range of versions.
+        """
+        conditions = (
+            ("capability", self.capability, capability),
+            ("driver_cuda", self.driver_cuda, driver_cuda),
+            ("glibc", self.glibc, glibc),
         )
-        return all(
-            value is not None and value in SpecifierSet(wanted)
-            for wanted, value in pairs
-            if wanted is not None
-        )
+        # All are read, also where the first one decides: a typing error is one on every machine.
+        held = [_within(name, text, value) for name, text, value in conditions if text is not None]
+        return all(held)
+
+
+def _within(field: str, text: str, value: Version | None) -> bool:
+    try:
+        wanted = SpecifierSet(text)
+        return value is not None and value in wanted
+    except ValueError:  # InvalidSpecifier, and what int() says to thousands of digits
+        raise RecipeError(
+            f"gpu.rule.when.{field}: {one_line(text, 60)!r} is not a range of versions",
+            hint="write it like >=7.5 or >=12,<13",
+        ) from None
 
 
 @dataclass(frozen=True)

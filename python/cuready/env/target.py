@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 from packaging.version import InvalidVersion, Version
 
+from cuready._util import one_line
 from cuready.compat.capability import ComputeCapability, parse_capability
 from cuready.compat.driver import cuda_of_driver
 from cuready.compat.query import Judged, Question, judge
 from cuready.doctor.facts import capabilities, driver_version
 from cuready.env.recipe import Recipe
-from cuready.errors import EnvError, InputError
+from cuready.errors import EnvError, InputError, RecipeError
 from cuready.snapshot import Snapshot
 
 __all__ = ["Decision", "Target", "decide", "target_of"]
@@ -171,7 +172,13 @@ def _driver_fits(recipe: Recipe, target: Target) -> None:
     """A driver that is too old would silently get the CPU build: refuse, and say what is needed."""
     if recipe.min_driver_cuda is None or target.cuda is None:
         return
-    wanted = Version(recipe.min_driver_cuda)
+    try:
+        wanted = Version(recipe.min_driver_cuda)
+    except ValueError:
+        told = one_line(recipe.min_driver_cuda, 60)
+        raise RecipeError(
+            f"{recipe.path}: gpu.min_driver_cuda: {told!r} is not a version", hint="like 12.4"
+        ) from None
     if target.cuda < wanted:
         driver = f" (driver {target.driver})" if target.driver else ""
         raise EnvError(
@@ -186,8 +193,11 @@ def _rules(recipe: Recipe, target: Target) -> tuple[list[str], list[str]]:
     constraints = list(recipe.constraints)
     reasons = []
     for rule in recipe.rules:
-        if not rule.applies(capability=capability, driver_cuda=target.cuda, glibc=target.glibc):
-            continue
+        try:
+            if not rule.applies(capability=capability, driver_cuda=target.cuda, glibc=target.glibc):
+                continue
+        except RecipeError as error:
+            raise RecipeError(f"{recipe.path}: {error.message}", hint=error.hint) from None
         if rule.refuse:
             instead = f"use the recipe {rule.instead}" if rule.instead else ""
             raise EnvError(
@@ -236,11 +246,20 @@ def _torch_build(recipe: Recipe, target: Target, python: str | None) -> Judged:
 
 
 def _torch_pin(recipe: Recipe) -> Version | None:
+    """The torch that the recipe's requirements pin. Raises RecipeError for text that is none."""
     from packaging.requirements import Requirement
 
     for text in recipe.pip:
-        requirement = Requirement(text)
-        if requirement.name == "torch":
-            pins = [item.version for item in requirement.specifier if item.operator == "=="]
-            return Version(pins[0].removesuffix(".*")) if pins else None
+        try:
+            requirement = Requirement(text)
+            if requirement.name == "torch":
+                pins = [item.version for item in requirement.specifier if item.operator == "=="]
+                return Version(pins[0].removesuffix(".*")) if pins else None
+        except ValueError as error:  # InvalidRequirement, InvalidVersion, too many digits for int()
+            why = str(error).partition("\n")[0]
+            raise RecipeError(
+                f"{recipe.path}: pip.requirements: {one_line(text, 60)!r} is not a requirement "
+                f"({one_line(why, 120)})",
+                hint="write it as pip takes it, such as torch==2.8.0",
+            ) from None
     return None

@@ -64,6 +64,9 @@ class Context:
     native: bool = True
     so_far: Snapshot = field(default_factory=Snapshot)
     """The facts of the readers that this one named in ``after``."""
+    memory: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What one reader of this run worked out and others need too; filled by the functions that do
+    the work. Two threads may do it twice, which costs time and nothing else."""
 
     @property
     def rooted(self) -> bool:
@@ -176,9 +179,10 @@ class Context:
         except (OSError, ValueError):
             return None
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
                 return None
-            return _read_all(descriptor, limit)
+            return _read_all(descriptor, limit, found.st_size)
         finally:
             os.close(descriptor)
 
@@ -228,10 +232,14 @@ class Context:
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-def _read_all(descriptor: int, limit: int) -> bytes:
-    """Files below /proc and /sys give one page a read and no size, so read until the end."""
+def _read_all(descriptor: int, limit: int, size: int) -> bytes:
+    """At most ``limit`` bytes; ``size`` is what the file claims to have.
+
+    Files below /proc claim to be empty and those below /sys to be a page, so what ends the reading
+    is the end, or a file's having given all that it claimed.
+    """
     chunks, left = [], limit
-    while left > 0:
+    while left > 0 and limit - left != (size or -1):
         chunk = os.read(descriptor, min(left, 1 << 16))
         if not chunk:
             break

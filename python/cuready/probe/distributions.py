@@ -12,11 +12,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from cuready._util import parse_json
+from cuready._util import normalize, parse_json
 from cuready.probe.context import Context, Facts, Incomplete, Skip
 from cuready.snapshot import Distribution
 
-__all__ = ["FAMILIES", "normalize", "read"]
+__all__ = ["FAMILIES", "read"]
 
 FAMILIES = re.compile(
     r"(?:torch|pytorch|triton|functorch|nvidia|cuda|jax|tensorflow|tf-|keras|onnxruntime|tensorrt"
@@ -27,11 +27,6 @@ FAMILIES = re.compile(
 _HEAD = 2048  # Name and Version are the second and third line in every METADATA that tools write
 _HEADERS = 1 << 20  # all headers, extras and a pasted licence included
 _FIELD = re.compile(r"^(Name|Version|Requires-Dist|Requires-Python):[ \t]*(.*)$", re.M)
-
-
-def normalize(name: str) -> str:
-    """``Flash_Attn`` → ``flash-attn``, as PEP 503 compares names."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def read(context: Context) -> Facts:

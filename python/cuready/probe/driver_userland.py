@@ -162,6 +162,8 @@ def rpm_header(blob: bytes) -> tuple[str, str]:
 
 # --- Fabric Manager ------------------------------------------------------------------------------
 
+_FABRIC_MANAGER = "nv-fabricmanager"[:15]  # as the kernel keeps it: proc_pid_comm(5)
+
 
 def read_fabric_manager(context: Context) -> Facts:
     """Whether nv-fabricmanager runs, and its package's version; asked only where NVSwitches are."""
@@ -174,21 +176,16 @@ def read_fabric_manager(context: Context) -> Facts:
         if re.match(r"nvidia-fabric-?manager", name) and not name.endswith("-dev")
     )
     return {
-        "driver.fabric_manager_running": "nv-fabricmanager" in set(_process_names(context)),
+        "driver.fabric_manager_running": _FABRIC_MANAGER in set(_process_names(context)),
         "driver.fabric_manager_version": next((found[1] for found in versions if found), None),
     }
 
 
 def _process_names(context: Context) -> Iterator[str]:
-    if context.rooted:
-        for name in context.listdir("/proc"):
-            if name.isdigit():
-                yield context.first_line(f"/proc/{name}/comm") or ""
-        return
-    import psutil
-
-    for process in psutil.process_iter(["name"]):
-        yield process.info["name"] or ""
+    """The name of each process, of which ``comm`` has the first 15 bytes."""
+    for name in context.listdir("/proc"):
+        if name.isdigit():
+            yield context.first_line(f"/proc/{name}/comm") or ""
 
 
 # --- the kernel's log ----------------------------------------------------------------------------

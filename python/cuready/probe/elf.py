@@ -12,34 +12,39 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Any, TypeVar
 
+from cuready._util import READ_LIMIT
 from cuready.probe import elf_format as e
 from cuready.probe.elf_format import ElfError, Header, Segment, VersionNeed, parse_header
 from cuready.probe.elf_pages import PagedTable
 
-__all__ = ["READ_LIMIT", "ElfError", "ElfFile", "Header", "Segment", "VersionNeed", "parse_header"]
-
-READ_LIMIT = 64 * 1024 * 1024
-"""Bytes that one file may cost, all tables together."""
+__all__ = ["ElfError", "ElfFile", "Header", "Segment", "VersionNeed", "parse_header"]
 
 _MAX_SEGMENTS = 4096
 _MAX_DYNAMIC = 64 * 1024
 _MAX_VERSIONS = 20_000
 _MAX_STRING = 64 * 1024
+_TINY = 32
+
+V = TypeVar("V")
 
 
 class ElfFile:
     """An open ELF file. Close it, or use it in a ``with`` block.
 
-    Offsets in the file are checked against its size, and every table is read at most once. Methods
-    and properties raise :class:`ElfError` for anything that does not add up.
+    ``limit``: bytes that it may cost, all tables together. Offsets in the file are checked against
+    its size, and every table is read at most once. Methods and properties raise :class:`ElfError`
+    for anything that does not add up.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, limit: int = READ_LIMIT) -> None:
         self.path = os.fspath(path)
         self.limit = limit
         self.bytes_read = 0
+        self.views: dict[type, Any] = {}
         self._descriptor = _open(self.path)
         try:
             self.stat = os.fstat(self._descriptor)
@@ -68,6 +73,13 @@ class ElfFile:
         if descriptor >= 0:
             os.close(descriptor)
 
+    def view(self, kind: type[V]) -> V:
+        """``kind(self)``, made once: tables that are built over this file and kept with it."""
+        found = self.views.get(kind)
+        if found is None:
+            found = self.views[kind] = kind(self)  # type: ignore[call-arg]
+        return found
+
     # --- bytes ---------------------------------------------------------------------------------
 
     def read(self, offset: int, size: int) -> bytes:
@@ -76,7 +88,7 @@ class ElfFile:
             raise ElfError(f"a table lies outside the file ({size} bytes at {offset:#x})")
         self.bytes_read += size
         if self.bytes_read > self.limit:
-            raise ElfError(f"its tables need more than {self.limit >> 20} MiB")
+            raise ElfError(f"its tables need more than {self.limit / 1e6:g} MB")
         try:
             data = os.pread(self._descriptor, size, offset)
         except OSError as error:
@@ -104,7 +116,15 @@ class ElfFile:
 
     def at(self, address: int, size: int) -> bytes:
         """``size`` bytes at a virtual address."""
-        return self.read(self.offset_of(address), size)
+        offset = self.offset_of(address)
+        if size > _TINY or offset + size > self.size:
+            return self.read(offset, size)
+        return self._near.get(offset, size)
+
+    @cached_property
+    def _near(self) -> PagedTable:
+        """The file in pages: version tables are hundreds of records of 16 bytes in a row."""
+        return PagedTable(self.read, 0, self.size)
 
     # --- headers ---------------------------------------------------------------------------------
 
@@ -177,6 +197,16 @@ class ElfFile:
         if not 0 <= offset < table.size:
             raise ElfError("a name lies outside the string table")
         found = table.until_nul(offset, _MAX_STRING)
+        if found is None:
+            raise ElfError("a name of more than 64 KiB")
+        return found
+
+    def raw_strings(self, offsets: Sequence[int]) -> list[bytes]:
+        """:meth:`raw_string` of each of ``offsets``: a library wants hundreds of names."""
+        table = self._strings
+        if offsets and not 0 <= min(offsets) <= max(offsets) < table.size:
+            raise ElfError("a name lies outside the string table")
+        found = table.all_until_nul(offsets, _MAX_STRING)
         if found is None:
             raise ElfError("a name of more than 64 KiB")
         return found

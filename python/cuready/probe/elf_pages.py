@@ -7,11 +7,12 @@ pays at most one and a half times the table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 __all__ = ["PagedTable"]
 
 _SHIFT = 12
+_SMALL = 256 << 10  # a table that one read gets sooner than the pages of its entries
 _PAGE = 1 << _SHIFT
 
 
@@ -51,6 +52,23 @@ class PagedTable:
         if end < 0 and self.size - start > limit:
             return None
         return self._whole[start : end if end >= 0 else self.size]
+
+    def all_until_nul(self, starts: Sequence[int], limit: int) -> list[bytes] | None:
+        """:meth:`until_nul` of each of ``starts``; None when one is longer than ``limit``."""
+        if self._whole is None and self.size <= _SMALL and len(starts) > 1:
+            self._read_whole()
+        if self._whole is not None:
+            whole, find = self._whole, self._whole.find
+            ends = [find(b"\0", start) for start in starts]
+            if all(0 <= end - start <= limit for start, end in zip(starts, ends, strict=True)):
+                return [whole[start:end] for start, end in zip(starts, ends, strict=True)]
+        found = []
+        for start in starts:
+            text = self.until_nul(start, limit)
+            if text is None:
+                return None
+            found.append(text)
+        return found
 
     def _long(self, start: int, head: bytes, limit: int) -> bytes | None:
         """A string that goes on in the next page."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from functools import cached_property
+from collections.abc import Hashable
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from cuready.probe import elf_format as e
@@ -42,6 +43,7 @@ class Wanted(NamedTuple):
         return self.name.decode("utf-8", "backslashreplace")
 
 
+@lru_cache(maxsize=1 << 14)  # every library wants malloc, free and their like
 def gnu_hash(name: bytes) -> int:
     """The hash of DT_GNU_HASH (djb2, 32 bits)."""
     value = 5381
@@ -112,6 +114,11 @@ class _Table:
 class References(_Table):
     """The undefined symbols that the relocations of one file refer to."""
 
+    def __init__(self, file: ElfFile) -> None:
+        super().__init__(file)
+        self.satisfied: dict[Hashable, frozenset[ElfFile]] = {}
+        """What was asked of this file → files that together define all of it."""
+
     @cached_property
     def relocated(self) -> array[int]:
         """Symbol index of every relocation with a symbol, in the loader's order, data first."""
@@ -168,19 +175,13 @@ class References(_Table):
         table = self.symbols(count)
         versions = self.versions(count)
         needs = {need.index: need for need in self.file.version_needs} if versions else {}
-        found = {}
-        string = self.file.raw_string
-        for index, name, info in self._undefined_of(sorted(wanted), table):
-            if info >> 4 == 0:
-                continue
-            need = needs.get(versions[index] & 0x7FFF) if versions is not None else None
-            found[index] = Wanted(
-                string(name),
-                need.name if need else None,
-                need.file if need else None,
-                need.hidden if need else False,
-                info >> 4 == STB_WEAK,
-            )
+        rows = [row for row in self._undefined_of(sorted(wanted), table) if row[2] >> 4]
+        names = self.file.raw_strings([row[1] for row in rows])
+        tails = {index: (need.name, need.file, need.hidden) for index, need in needs.items()}
+        bare, make, found = (None, None, False), Wanted._make, {}
+        for (index, _, info), name in zip(rows, names, strict=True):
+            tail = bare if versions is None else tails.get(versions[index] & 0x7FFF, bare)
+            found[index] = make((name, *tail, info >> 4 == STB_WEAK))
         return found
 
     def _undefined_of(self, wanted: list[int], table: PagedTable) -> list[tuple[int, int, int]]:
@@ -188,11 +189,11 @@ class References(_Table):
         if not self.wide:
             entries = [(index, *self.symbol(index, table)) for index in wanted]
             return [(index, name, info) for index, name, info, section, _ in entries if not section]
-        data, entry, unpack = table.get(0, table.size), self.entry, self.layout.unpack_from
+        data = table.get(0, table.size)  # columns of entries of 24 bytes
+        names = memoryview(_words(data, "I", self.order))[0::6].tolist()
         sections = memoryview(_words(data, "H", self.order))[3::12].tolist()
-        return [
-            (index, *unpack(data, index * entry)[:2]) for index in wanted if sections[index] == 0
-        ]
+        infos = data[4::24]
+        return [(index, names[index], infos[index]) for index in wanted if not sections[index]]
 
     def _first_hashed(self) -> int:
         """``symoffset`` of DT_GNU_HASH, 0 without one. A table of no symbols says 1."""
@@ -204,6 +205,10 @@ class References(_Table):
 
 class Provider(_Table):
     """What one file defines, looked up as ``do_lookup_x`` of glibc does."""
+
+    def __init__(self, file: ElfFile) -> None:
+        super().__init__(file)
+        self._answers: dict[Wanted, bool] = {}
 
     @cached_property
     def _gnu(self) -> tuple[array[int], int, array[int], int, int, array[int]] | None:
@@ -266,6 +271,12 @@ class Provider(_Table):
 
     def defines(self, wanted: Wanted, gnu: int | None = None) -> bool:
         """Whether the loader would take ``wanted`` from this file. ``gnu``: its hash, if known."""
+        known = self._answers.get(wanted)
+        if known is None:
+            known = self._answers[wanted] = self._defines(wanted, gnu)
+        return known
+
+    def _defines(self, wanted: Wanted, gnu: int | None) -> bool:
         if self._gnu is not None:
             candidates = self._gnu_candidates(gnu_hash(wanted.name) if gnu is None else gnu)
         elif self._sysv is not None:

@@ -138,14 +138,16 @@ def _secure_boot(context: Context) -> bool | None:
 
 def _size(context: Context) -> tuple[int | None, int | None]:
     """Logical CPUs and bytes of memory."""
-    if context.rooted:
-        text = context.read_text("/proc/meminfo") or ""
-        info = re.search(r"^MemTotal:\s+(\d{1,15}) kB", text, re.M)
-        cpus = (context.read_text("/proc/cpuinfo") or "").count("processor\t:")
-        return cpus or None, int(info[1]) * 1024 if info else None
-    import psutil
+    if context.system != "Linux":
+        import psutil
 
-    return psutil.cpu_count(), psutil.virtual_memory().total
+        return psutil.cpu_count(), psutil.virtual_memory().total
+    info = re.search(r"^MemTotal:\s+(\d{1,15}) kB", context.read_text("/proc/meminfo") or "", re.M)
+    memory = int(info[1]) * 1024 if info else None
+    if not context.rooted:
+        return os.cpu_count(), memory
+    cpus = (context.read_text("/proc/cpuinfo") or "").count("processor\t:")
+    return cpus or None, memory
 
 
 def _shm_bytes(context: Context) -> int | None:

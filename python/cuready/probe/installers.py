@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -108,6 +107,8 @@ def _files(context: Context) -> Iterator[tuple[str, str, _Parser]]:
 
 def _ini(text: str) -> Mapping[str, Any]:
     """``{"global.index-url": "…"}``, as ``pip config list`` names the settings."""
+    import configparser  # most machines have no pip.conf
+
     parser = configparser.RawConfigParser()
     parser.read_string(text)
     return {f"{s}.{key}": value for s in parser.sections() for key, value in parser.items(s)}

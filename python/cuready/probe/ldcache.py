@@ -84,7 +84,25 @@ def _string(data: bytes, offset: int) -> str:
     end = data.find(b"\0", offset)
     if offset >= len(data) or end < 0:
         raise CacheError("a string lies outside the file")
-    return data[offset:end].decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode()
+    text = data[offset:end]
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode()
+
+
+def cached_entries(context: Context) -> tuple[CacheEntry, ...] | None:
+    """Entries of this machine's cache, None where there is none. Raises :class:`CacheError`.
+
+    Three readers ask, and a desktop's cache has thousands of entries: it is parsed once.
+    """
+    known: tuple[CacheEntry, ...] | None = context.memory.get(CACHE_PATH)
+    if known is None:
+        data = context.read_bytes(CACHE_PATH, CACHE_LIMIT)
+        if data is None:
+            return None
+        known = context.memory[CACHE_PATH] = parse(data)
+    return known
 
 
 def cached_paths(context: Context) -> Mapping[str, tuple[str, ...]] | None:
@@ -92,12 +110,12 @@ def cached_paths(context: Context) -> Mapping[str, tuple[str, ...]] | None:
 
     Raises :class:`CacheError` when there is one that cannot be read.
     """
-    data = context.read_bytes(CACHE_PATH, CACHE_LIMIT)
-    if data is None:
+    entries = cached_entries(context)
+    if entries is None:
         return None
     wanted = _FLAGS.get(machine(context))
     found: dict[str, list[str]] = {}
-    for entry in parse(data):
+    for entry in entries:
         if wanted is None or entry.flags & 0xFFFF == wanted:
             found.setdefault(entry.soname, []).append(entry.path)
     return {soname: tuple(dict.fromkeys(paths)) for soname, paths in found.items()}

@@ -7,11 +7,15 @@ require it, the CUDA parts of onnxruntime, TensorRT, JAX and TensorFlow. The rul
 
 from __future__ import annotations
 
+import ast
 import posixpath
+import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from cuready._util import one_line
 from cuready.probe import targets
 from cuready.probe.context import Context, Facts, Incomplete, Skip
 from cuready.probe.elf import ElfError
@@ -123,6 +127,7 @@ class Survey:
     def _torch(
         self, process: Process, folder: str, caller: LinkMap | None
     ) -> Iterator[LibraryFile]:
+        says = self._syntax_error(folder)
         outcome = import_torch(process, folder, self.context.so_far.python.sys_path, caller)
         opened = [step for step in outcome.steps if step.map is not None or step.error]
         for step in opened[:1] + opened[-1:] if len(opened) > 1 else opened:
@@ -130,6 +135,33 @@ class Survey:
             failed = step.error is not None and outcome.error is not None
             text = (outcome.error if final else step.error) if failed or final else None
             yield describe(process, step, "torch", self.owners, error_text=text)
+        if says is None and not any(step.error for step in opened):
+            says = outcome.error  # it fails between two libraries, or before the first
+        if says is not None:
+            path = f"{folder}/__init__.py"
+            yield LibraryFile(path, self.owners.of(path), "torch", error_text=says)
+
+    def _syntax_error(self, folder: str) -> str | None:
+        """What Python says of an ``__init__.py`` that differs from the one that was installed.
+
+        Read by our own parser, which an older one may differ from: not for a newer Python.
+        """
+        python, path = self.context.so_far.python, f"{folder}/__init__.py"
+        altered = any(
+            problem.kind == "altered" and f"{item.location}/{problem.path}" == path
+            for item in python.distributions
+            for problem in item.problems
+        )
+        minor = re.match(r"3\.(\d{1,3})", python.version or "")
+        if not altered or minor is None or int(minor[1]) > sys.version_info.minor:
+            return None
+        try:
+            ast.parse(self.context.read_text(path) or "")
+        except SyntaxError as error:
+            return f"{type(error).__name__}: {error.msg} (__init__.py, line {error.lineno})"
+        except (ValueError, RecursionError, MemoryError) as error:
+            return f"{type(error).__name__}: {one_line(error)}"
+        return None
 
     def _one(self, process: Process, role: str, path: str) -> LibraryFile:
         name = posixpath.basename(path)

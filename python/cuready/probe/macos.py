@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import plistlib
-
 from cuready.probe.context import Context, Facts, Incomplete, Skip
 
 __all__ = ["read"]
@@ -18,6 +16,8 @@ def read(context: Context) -> Facts:
     data = context.read_bytes(_VERSION)
     if data is None:
         raise Skip(f"{_VERSION} is not there")
+    import plistlib  # and expat with it
+
     try:
         document = plistlib.loads(data)
         name, version = str(document["ProductName"]), str(document["ProductVersion"])

@@ -6,18 +6,15 @@ compares every file.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-from packaging.utils import canonicalize_name
-
-from cuready._util import parse_json
+from cuready._util import READ_LIMIT, normalize, parse_json
 from cuready.probe.context import Context, Facts, Skip
 
 __all__ = ["read"]
 
 MAX_STATE = 32 << 20
-MAX_RECORD = 64 << 20
+MAX_RECORD = READ_LIMIT
 
 
 def read(context: Context) -> Facts:
@@ -109,7 +106,7 @@ def _pip(context: Context, prefix: str) -> dict[str, tuple[str, str]]:
         for entry in context.listdir(site):
             name, dash, version = entry.removesuffix(".dist-info").partition("-")
             if dash and entry.endswith(".dist-info"):
-                found[str(canonicalize_name(name))] = (version, f"{site}/{entry}")
+                found[normalize(name)] = (version, f"{site}/{entry}")
     return found
 
 
@@ -125,6 +122,8 @@ def _conda(context: Context, prefix: str) -> dict[str, str]:
 
 def _digest(context: Context, path: str) -> str:
     try:
+        import hashlib  # it brings OpenSSL along, and few environments are ours
+
         return hashlib.sha256(context.read_bytes(path, MAX_RECORD) or b"").hexdigest()
     except OSError:
         return ""

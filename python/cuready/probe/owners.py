@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from functools import cached_property
 
+from cuready.probe import records
 from cuready.probe.context import Context
 from cuready.probe.records import RECORD_LIMIT
 from cuready.snapshot import Distribution
@@ -33,8 +35,11 @@ class Owners:
         return self._known[path]
 
     def distribution(self, path: str) -> Distribution | None:
-        """The wheel that owns ``path``."""
+        """The wheel that owns ``path``: one of a framework's, before any other that has it too."""
         path = posixpath.normpath(path)
+        known = self._libraries.get(path)
+        if known is not None:
+            return known
         for item in self.context.so_far.python.distributions:
             if item.record_present and path.startswith(item.location + "/"):
                 relative = path[len(item.location) + 1 :].encode()
@@ -42,6 +47,20 @@ class Owners:
                 if record.startswith(relative + b",") or b"\n" + relative + b"," in record:
                     return item
         return None
+
+    @cached_property
+    def _libraries(self) -> dict[str, Distribution]:
+        """The shared libraries of the frameworks' wheels, of which most questions are."""
+        found: dict[str, Distribution] = {}
+        for item in filter(records.checked, self.context.so_far.python.distributions):
+            try:
+                entries = records.payload(self.context, item)
+            except (OSError, records.RecordError):
+                continue
+            for entry in entries:
+                path = f"{item.location}/{entry.path}"
+                found.setdefault(posixpath.normpath(path) if "/." in path else path, item)
+        return found
 
     def _find(self, path: str) -> str:
         owner = self.distribution(path)

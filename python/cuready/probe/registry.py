@@ -93,4 +93,5 @@ READERS: tuple[Reader, ...] = (
     # the working folder
     Reader("pins", "project:read_pins"),
     Reader("plans", "project:read_plans"),
+    Reader("dockerfiles", "dockerfile:read"),
 )

@@ -6,12 +6,11 @@ import posixpath
 import re
 from collections.abc import Iterator
 from functools import cache
-from importlib import resources
 from typing import Any
 
-from cuready._util import tomllib
+from cuready._util import data_text, tomllib
+from cuready.probe import records
 from cuready.probe.context import Context
-from cuready.probe.records import RECORD_LIMIT, RecordError, parse_payload
 from cuready.snapshot import Distribution
 
 __all__ = [
@@ -67,7 +66,7 @@ SYMBOL_HOMES: tuple[tuple[bytes, str], ...] = (
 
 @cache
 def _table() -> dict[str, Any]:
-    text = resources.files("cuready.probe").joinpath("data/dlopen.toml").read_text("utf-8")
+    text = data_text("cuready.probe", "data/dlopen.toml")
     return tomllib.loads(text)
 
 
@@ -207,9 +206,8 @@ def _would_be_opened(context: Context, path: str) -> bool:
 def payload(context: Context, item: Distribution) -> list[str]:
     """Paths of the shared libraries that a distribution brought."""
     try:
-        data = context.read_bytes(f"{item.metadata_path}/RECORD", RECORD_LIMIT) or b""
-        entries = parse_payload(data)
-    except (OSError, RecordError):
+        entries = records.payload(context, item)
+    except (OSError, records.RecordError):
         return []
     return [posixpath.normpath(f"{item.location}/{entry.path}") for entry in entries]
 

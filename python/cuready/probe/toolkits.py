@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from cuready._util import parse_json
 from cuready.probe.context import Context, Facts
 from cuready.snapshot import CudaToolkit
 
-__all__ = ["read"]
+__all__ = ["read", "version_of"]
 
 _HOST_CONFIG = ("include/crt/host_config.h", "targets/x86_64-linux/include/crt/host_config.h",
                 "targets/sbsa-linux/include/crt/host_config.h")  # fmt: skip
@@ -71,11 +71,11 @@ def _toolkit(context: Context, path: str, found_by: tuple[str, ...]) -> CudaTool
     if not context.is_dir(path):
         return CudaToolkit(path=path, found_by=found_by, exists=False)
     components = _version_json(context, path)
+    version = version_of(context, path, components)
     nvcc: str | None = f"{path}/bin/nvcc" if context.exists(f"{path}/bin/nvcc") else None
     if nvcc is None and "PATH" in found_by:  # Debian keeps its toolkit in pieces
         nvcc = context.which("nvcc")
     nvcc_version = components.get("cuda_nvcc") or _conda_nvcc(context, path)
-    version = components.get("cuda") or _version_txt(context, path) or _cuda_h(context, path)
     if nvcc and not nvcc_version:
         nvcc_version = version or _ask_nvcc(context, nvcc)
     return CudaToolkit(
@@ -86,6 +86,14 @@ def _toolkit(context: Context, path: str, found_by: tuple[str, ...]) -> CudaTool
         nvcc_version=nvcc_version,
         host_gcc_max=_gcc_bound(context, path),
     )
+
+
+def version_of(
+    context: Context, path: str, components: Mapping[str, str] | None = None
+) -> str | None:
+    """The release of the toolkit in the folder ``path``, by its version files or cuda.h."""
+    known = _version_json(context, path) if components is None else components
+    return known.get("cuda") or _version_txt(context, path) or _cuda_h(context, path)
 
 
 def _version_json(context: Context, path: str) -> dict[str, str]:

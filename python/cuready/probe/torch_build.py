@@ -7,7 +7,9 @@ import posixpath
 import re
 from collections.abc import Iterator
 
+from cuready._util import READ_LIMIT
 from cuready.probe.context import Context, Facts, Skip
+from cuready.probe.elf import ElfError, ElfFile
 from cuready.snapshot import TorchBuild
 
 __all__ = ["arch_literal", "parse_version_py", "read"]
@@ -16,7 +18,8 @@ __all__ = ["arch_literal", "parse_version_py", "read"]
 _ARCH_WORD = rb"(?:sm|compute)_\d{2,3}[af]?"
 _ARCH_LITERAL = re.compile(rb"\0(" + _ARCH_WORD + rb"(?: " + _ARCH_WORD + rb")*)\0")
 _ARCH_FILES = ("lib/libtorch_python.so", "lib/libtorch_cuda.so", "lib/torch_python.dll")
-_ARCH_SCAN = 64 << 20  # bytes of all files together; libtorch_python.so is about 30 MB
+_CONSTANTS = 10_000_000  # bytes for the string literals; libtorch_python.so has 1 MB
+_ARCH_SCAN = READ_LIMIT - _CONSTANTS  # all files together; libtorch_python.so is about 30 MB
 _CHUNK, _OVERLAP = 1 << 20, 1024
 
 
@@ -82,6 +85,9 @@ def _cxx11_abi(context: Context, folder: str) -> bool | None:
 
 
 def _arch_flags(context: Context, folder: str) -> tuple[str, ...]:
+    words = _in_constants(context, f"{folder}/{_ARCH_FILES[0]}")
+    if words:
+        return words
     left = _ARCH_SCAN
     for name in _ARCH_FILES:
         found = context.stat(f"{folder}/{name}") if left > 0 else None
@@ -90,6 +96,17 @@ def _arch_flags(context: Context, folder: str) -> tuple[str, ...]:
             if words:
                 return words
             left -= found.st_size
+    return ()
+
+
+def _in_constants(context: Context, path: str) -> tuple[str, ...]:
+    """The list in ``.rodata``, a thirtieth of the file, where compilers put string literals."""
+    try:
+        with ElfFile(context.path(path), limit=_CONSTANTS) as file:
+            for _, offset, size in file.sections(b".rodata"):
+                return next((w for w in _literals(file.read(offset, size)) if len(w) > 1), ())
+    except ElfError:
+        pass  # no ELF, or too much of it: the plain search goes through what there is
     return ()
 
 

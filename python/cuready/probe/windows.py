@@ -13,6 +13,7 @@ import os
 import re
 import struct
 
+from cuready._util import READ_LIMIT
 from cuready.probe import targets
 from cuready.probe.context import Context, Facts, Skip
 from cuready.probe.pe import PeError, image, mapped
@@ -106,7 +107,7 @@ def file_version(context: Context, path: str) -> str | None:
     try:
         with mapped(context, path) as data:
             place, size = image(data).directory(_RESOURCES)
-            found = data.find(_SIGNATURE, place, place + size)
+            found = data.find(_SIGNATURE, place, place + min(size, READ_LIMIT))
             if found < 0 or found + 16 > len(data):
                 return None
             _, _, high, low = struct.unpack_from("<IIII", data, found)

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from cuready._util import READ_LIMIT
+
 __all__ = [
     "MEMORY",
     "READ_LIMIT",
@@ -27,9 +29,6 @@ Target = Callable[[bytes], None]
 SCRATCH = "CUREADY_FUZZ_SCRATCH"
 """The variable that names the folder of a run's scratch folders, which its starter removes."""
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
-
-READ_LIMIT = 64 * 1024 * 1024
-"""Bytes that a parser may read for one answer, whatever the file says of itself."""
 
 _SLACK = 64 * 1024  # the counter's own reads, and a directory or two
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from .environment import TORCH_INIT_THAT_HELPS_ITSELF, Environment, library
+from cuready.doctor.finding import Severity
+
+from .environment import TORCH_INIT_THAT_HELPS_ITSELF, Environment, library, record_line
 
 
 @pytest.fixture(scope="session")
@@ -208,3 +210,38 @@ def test_onnxruntime_finds_cuda_in_the_wheels(env: Environment) -> None:
     snapshot = env.snapshot()
     assert library(snapshot, "providers_cuda").error_text is None
     assert env.ids(snapshot) == []
+
+
+def test_an_edited_torch_that_python_refuses_is_py10(env: Environment) -> None:
+    init = env.site / "torch/__init__.py"
+    (info,) = env.site.glob("torch-*.dist-info")
+    with (info / "RECORD").open("a") as record:
+        record.write(record_line(env.site, init) + "\n")
+    assert env.ids(env.snapshot()) == []
+    init.write_text(init.read_text() + "\nimport os, ;\n")
+    real = env.really("torch")
+    snapshot = env.snapshot()
+    assert real.startswith("SyntaxError: ")
+    assert real == library(snapshot, "torch/__init__.py").error_text
+    assert env.ids(snapshot) == ["PY10"]
+    (finding,) = env.diagnosis(snapshot).findings
+    assert finding.severity is Severity.ERROR
+    assert finding.cause.startswith(f"torch cannot be imported: {real}")
+    init.write_text("# edited by hand, and fine\n" + TORCH_INIT_THAT_HELPS_ITSELF)
+    (finding,) = env.diagnosis(env.snapshot()).findings
+    assert (finding.id, finding.severity) == ("PY10", Severity.WARNING)
+    assert env.really("torch") == ""
+
+
+def test_a_torch_without_its_extension_is_py10(env: Environment) -> None:
+    (extension,) = (env.site / "torch").glob("_C.*.so")
+    extension.unlink()
+    (env.site / "torch/__init__.py").write_text("from torch._C import *\n")  # as the real one does
+    (info,) = env.site.glob("torch-*.dist-info")  # its RECORD does not know it: a bad build
+    lines = (info / "RECORD").read_text().splitlines(keepends=True)
+    (info / "RECORD").write_text("".join(line for line in lines if "torch/_C" not in line))
+    real = env.really("torch")
+    assert real == "ModuleNotFoundError: No module named 'torch._C'"
+    snapshot = env.snapshot()
+    assert real.endswith(library(snapshot, "torch/__init__.py").error_text or "nothing")
+    assert env.ids(snapshot) == ["PY10"]

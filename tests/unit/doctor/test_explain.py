@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+import io
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
+from tests.fuzz.targets._support import bounded_reading
+
+from cuready.cli import explain as command
 from cuready.doctor import catalogue
 from cuready.doctor.engine import Diagnosis
-from cuready.doctor.explain import Rule, explain_id, explain_text, rules
+from cuready.doctor.explain import HEAD, TAIL, Rule, explain_id, explain_text, rules
 from cuready.doctor.finding import Finding, Severity
 
 ORDINARY = """
@@ -151,13 +158,46 @@ def test_what_of_a_long_log_was_looked_at_is_said() -> None:
     assert "the last 3,000,000 characters" in err
 
 
-def test_no_more_than_64_mib_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cuready.cli import explain as command
+class Endless(io.RawIOBase):
+    """A pipe from a program that never stops, and the bytes that were taken from it."""
 
-    monkeypatch.setattr(command, "_MOST_BYTES", 1 << 20)
-    _, out, err = explained("-", given=b"x" * (1 << 20) + LOADER.encode())
-    assert "No known cause" in out
-    assert "only the first 1 MiB" in err
+    taken = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        buffer[:] = bytes(len(buffer))
+        self.taken += len(buffer)
+        return len(buffer)
+
+
+def test_of_an_endless_pipe_no_more_than_64_million_bytes_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipe = Endless()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(pipe)))
+    said: list[str] = []
+    monkeypatch.setattr(command._common, "warn", said.append)
+    text = command._standard_input()
+    assert 60_000_000 < len(text) <= pipe.taken <= 64_000_000
+    assert said[0] == "only the first 63 MB of the input were read"
+
+
+@pytest.mark.parametrize("place", [0, 199_000_000])
+def test_of_a_long_file_both_ends_are_read(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "training.log"
+    with path.open("wb") as stream:
+        stream.truncate(200_000_000)  # a hole
+        stream.seek(place)
+        stream.write(b"\n" + LOADER.encode())
+    script = [sys.executable, "-m", "cuready", "explain", "-"]
+    with path.open("rb") as stream:
+        done = subprocess.run(script, stdin=stream, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("LIB01")
+    assert "the last 3,000,000 characters" in done.stderr
+    with path.open("rb") as stream, bounded_reading():
+        command._both_ends(stream, HEAD, TAIL)
 
 
 def test_the_name_of_a_file_is_told_from_a_text() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from pathlib import Path
 
 import pytest
 from packaging.version import Version
 
+from cuready.compat.capability import parse_capability
+from cuready.env.interpreters import choose
 from cuready.env.lint import lint_file, lint_recipe
 from cuready.env.recipe import GpuRule, Recipe, find, load, loads, shipped
+from cuready.env.target import Target, decide
 from cuready.errors import RecipeError
 
 MINIMAL = """
@@ -114,6 +118,53 @@ def test_a_rule_applies_only_where_it_is_known_to() -> None:
     both = GpuRule(capability="<7.5", driver_cuda=">=13")
     assert both.applies(capability=Version("6.1"), driver_cuda=Version("13.0"))
     assert not both.applies(capability=Version("6.1"), driver_cuda=Version("12.9"))
+
+
+@pytest.mark.parametrize("bad", ["7.5", ">=7,5", "newer than 7.5", ">=" + "9" * 5000])
+@pytest.mark.parametrize("field", ["capability", "driver_cuda", "glibc"])
+def test_a_condition_that_is_no_range_is_named(field: str, bad: str) -> None:
+    good = {"capability": ">=9", "driver_cuda": ">=12", "glibc": ">=2.17"}
+    rule = GpuRule(**{**good, field: bad}, constraints=("cuda-version 12.*",))
+    recipe = dataclasses.replace(loads(MINIMAL, "mine.toml"), rules=(rule,))
+    version = Version("8.0")  # the first condition does not hold: the others are read all the same
+    with pytest.raises(RecipeError) as caught:
+        rule.applies(capability=version, driver_cuda=version, glibc=version)
+    assert caught.value.message.startswith(f"gpu.rule.when.{field}: {bad[:50]!r}"[:-1])
+    target = Target("linux-64", "linux_x86_64", Version("12.4"), glibc=Version("2.36"))
+    with pytest.raises(RecipeError, match=rf"mine\.toml: gpu\.rule\.when\.{field}: ") as told:
+        decide(recipe, dataclasses.replace(target, capability=parse_capability("8.0")))
+    assert told.value.exit_code == 2
+    assert "\n" not in told.value.message
+    assert ">=7.5" in told.value.hint
+
+
+@pytest.mark.parametrize(
+    "bad", ["torch ==", "torch=2.8", "torch==2.8 and more", "torch==" + "9" * 5000, "six @@ 1"]
+)
+def test_a_requirement_that_is_none_is_named(bad: str) -> None:
+    recipe = loads(MINIMAL.replace('["six"]', f"[{bad!r}]", 1), "mine.toml")
+    recipe = dataclasses.replace(recipe, pip_index="torch")
+    target = Target("linux-64", "linux_x86_64", Version("12.4"), glibc=Version("2.36"))
+    with pytest.raises(RecipeError, match=r"mine\.toml: pip\.requirements: ") as told:
+        decide(recipe, target)
+    assert bad[:50] in told.value.message
+    assert "\n" not in told.value.message
+    assert told.value.exit_code == 2
+    assert lint_recipe(recipe)  # says so too, and ends
+
+
+@pytest.mark.parametrize("bad", ["three", ">=3,10", ">=" + "9" * 5000])
+def test_a_range_of_pythons_that_is_none_is_named(bad: str) -> None:
+    with pytest.raises(RecipeError, match=r"python\.version: ") as told:
+        choose(bad)
+    assert bad[:50] in told.value.message
+    assert told.value.exit_code == 2
+
+
+def test_a_driver_bound_that_is_no_version_is_named() -> None:
+    recipe = dataclasses.replace(loads(MINIMAL, "mine.toml"), min_driver_cuda="twelve")
+    with pytest.raises(RecipeError, match=r"mine\.toml: gpu\.min_driver_cuda: 'twelve'"):
+        decide(recipe, Target("linux-64", "linux_x86_64", Version("12.4")))
 
 
 def test_a_name_that_is_nearly_right_gets_a_suggestion(tmp_path: Path) -> None:

@@ -197,3 +197,33 @@ def test_one_owner_with_a_hash_that_fits_is_whose_file_it_is(tmp_path: Path) -> 
     )
     (problem,) = found["nvidia-cudnn-cu12"]
     assert (problem.matches, problem.proof) == ("nvidia-cudnn-cu13", "paths")
+
+
+@pytest.mark.parametrize(("lies", "kind"), [(b"edited", "altered"), (None, "missing")])
+def test_the_package_file_of_a_framework_is_compared_too(
+    lies: bytes | None, kind: str, tmp_path: Path
+) -> None:
+    item = make(tmp_path, "torch", line("torch/__init__.py", b"as it was"))
+    if lies is not None:
+        put(tmp_path, lies, "torch/__init__.py")
+    (problem,) = problems(item)["torch"]
+    assert (problem.kind, problem.path, problem.expected_size) == (kind, "torch/__init__.py", 9)
+
+
+@pytest.mark.parametrize("other", [{"name": "six"}, {"installer": "conda"}])
+def test_other_packages_and_condas_files_are_left_alone(
+    other: dict[str, str], tmp_path: Path
+) -> None:
+    put(tmp_path, b"edited", "torch/__init__.py")
+    item = make(tmp_path, "torch", line("torch/__init__.py", b"as it was"))
+    item = dataclasses.replace(item, **other)  # type: ignore[arg-type]
+    assert problems(item)[item.name] == ()
+
+
+def test_a_package_file_as_recorded_or_without_a_size_is_no_problem(tmp_path: Path) -> None:
+    put(tmp_path, b"as it was", "torch/__init__.py")
+    assert problems(make(tmp_path, "torch", line("torch/__init__.py", b"as it was"))) == {
+        "torch": ()
+    }
+    put(tmp_path, b"", "jax/__init__.py")
+    assert problems(make(tmp_path, "jax", "jax/__init__.py,,")) == {"jax": ()}

@@ -120,7 +120,7 @@ def make_root(
         value = bytes([6, 0, 0, 0, int(secure_boot)])
         write(root, f"/sys/firmware/efi/efivars/{guid}", value)
     if fabric_manager:
-        write(root, "/proc/777/comm", "nv-fabricmanager\n")
+        write(root, "/proc/777/comm", "nv-fabricmanage\n")
         add_dpkg(root, "nvidia-fabricmanager-" + fabric_manager.split(".")[0], fabric_manager)
     write_ld_cache(root)
     return root

@@ -280,3 +280,27 @@ def test_shared_memory_is_read_from_the_recorded_mounts(tmp_path: Path) -> None:
     root = make_root(tmp_path, container="docker")
     write(root, "/proc/mounts", "shm /dev/shm tmpfs rw,nosuid,size=65536k,inode64 0 0\n")
     assert read(root).platform.shm_bytes == 64 << 20
+
+
+def test_toolkits_on_ld_library_path_are_told_apart(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    for version, number in (("11.8", "11.0"), ("12.4", "12")):
+        home = f"/usr/local/cuda-{version}"
+        write(root, f"{home}/version.json", f'{{"cuda": {{"version": "{version}.1"}}}}')
+        write(root, f"{home}/targets/x86_64-linux/lib/libcudart.so.{version}.99")
+        link(root, f"{home}/targets/x86_64-linux/lib/libcudart.so", f"libcudart.so.{version}.99")
+        link(root, f"{home}/targets/x86_64-linux/lib/libcudart.so.{number}", "libcudart.so")
+        link(root, f"{home}/lib64", "targets/x86_64-linux/lib")
+    link(root, "/usr/local/cuda", "cuda-12.4")
+    write(root, "/opt/bare/libcudart.so.12.8.90")
+    link(root, "/opt/bare/libcudart.so.12", "libcudart.so.12.8.90")
+    write(root, "/opt/cudnn/lib/libcudnn.so.9")
+    entries = ["/usr/local/cuda-11.8/lib64", "/opt/cudnn/lib", "/usr/local/cuda/lib64", "/nowhere",
+               "/usr/local/cuda-12.4/lib64/", "/opt/bare"]  # fmt: skip
+    found = take(root=str(root), env={"LD_LIBRARY_PATH": ":".join(entries)}).loader.cuda_folders
+    assert [(item.entry, item.version) for item in found] == [
+        ("/usr/local/cuda-11.8/lib64", "11.8.1"), ("/usr/local/cuda/lib64", "12.4.1"),
+        ("/opt/bare", "12.8.90"),
+    ]  # fmt: skip
+    assert found[0].names == ("libcudart.so", "libcudart.so.11.0")
+    assert found[1].path == "/usr/local/cuda-12.4/targets/x86_64-linux/lib"

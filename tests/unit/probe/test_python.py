@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from cuready._util import normalize
 from cuready.errors import IncompleteError, InputError
 from cuready.probe import take, target
-from cuready.probe.distributions import normalize
 from cuready.probe.scope import make_context
 from cuready.probe.torch_build import parse_version_py
 from cuready.snapshot import CondaPackage, PythonEnv, Snapshot

@@ -8,7 +8,7 @@ from cuready.doctor import catalogue, facts
 from cuready.doctor.finding import Evidence, Finding, Fix, Risk, Severity
 from cuready.doctor.installers import Installer, for_environment, for_package, join, system_install
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
-from cuready.snapshot import CudaToolkit, Snapshot
+from cuready.snapshot import CudaFolder, CudaToolkit, Snapshot
 
 HOME_VARIABLES = ("CUDA_HOME", "CUDA_PATH")
 
@@ -115,7 +115,11 @@ def compiler_too_new(snapshot: Snapshot) -> Outcome:
 
 @check("BLD03", needs=("toolkits", "variables"))
 def stale_cuda_home(snapshot: Snapshot) -> Outcome:
-    """CUDA_HOME names a folder that is gone, one without nvcc, or another toolkit than PATH."""
+    """CUDA_HOME is wrong or disagrees with PATH, or LD_LIBRARY_PATH names two toolkits."""
+    return [*_wrong_home(snapshot), *_two_in_library_path(snapshot)]
+
+
+def _wrong_home(snapshot: Snapshot) -> list[Finding]:
     named = {
         variable: item
         for item in snapshot.toolkits
@@ -150,7 +154,7 @@ def stale_cuda_home(snapshot: Snapshot) -> Outcome:
         ours, theirs = facts.version(item.version), facts.version(on_path.nvcc_version)
         if ours and theirs and ours.release[:2] != theirs.release[:2]:
             return [_two_at_once(variable, item, on_path)]
-    return ()
+    return []
 
 
 def _two_at_once(variable: str, named: CudaToolkit, on_path: CudaToolkit) -> Finding:
@@ -165,6 +169,52 @@ def _two_at_once(variable: str, named: CudaToolkit, on_path: CudaToolkit) -> Fin
             Evidence("nvcc on PATH", on_path.nvcc or on_path.path),
         ),
         fix=(Fix((f"export PATH={join([named.path + '/bin'])}:$PATH",), "or the other way round"),),
+    )
+
+
+def _two_in_library_path(snapshot: Snapshot) -> list[Finding]:
+    """Libraries of two CUDA releases in LD_LIBRARY_PATH.
+
+    Where both have one soname, the first is loaded for programs of the second: a warning. Where
+    only the bare ``libcudart.so`` is common (of two majors), it matters to what opens that name.
+    """
+    known = [(item, facts.version(item.version)) for item in snapshot.loader.cuda_folders]
+    release = {item.path: version.release[:2] for item, version in known if version}
+    for place, (second, _) in enumerate(known):
+        for first, _ in known[:place]:
+            ours, theirs = release.get(first.path), release.get(second.path)
+            common = sorted(
+                set(first.names) & set(second.names), key=lambda name: (len(name), name)
+            )
+            if ours and theirs and ours != theirs and common:
+                return [_shadowed(snapshot, first, second, common)]
+    return []
+
+
+def _shadowed(
+    snapshot: Snapshot, first: CudaFolder, second: CudaFolder, common: list[str]
+) -> Finding:
+    sonames = [name for name in common if not name.endswith(".so")]
+    shown = ", ".join((sonames or common)[:3])
+    entries = [entry for entry in snapshot.loader.ld_library_path if entry != second.entry]
+    return catalogue.finding(
+        "BLD03",
+        subject="LD_LIBRARY_PATH",
+        title="LD_LIBRARY_PATH names two CUDA toolkits",
+        severity=Severity.WARNING if sonames else Severity.INFO,
+        cause=f"{shown} of CUDA {first.version} in {first.entry} comes before that of CUDA "
+        f"{second.version} in {second.entry}: programs of either get the first.",
+        evidence=(
+            Evidence("LD_LIBRARY_PATH", ":".join(snapshot.loader.ld_library_path)),
+            Evidence(first.path, f"CUDA {first.version}: {shown}"),
+            Evidence(second.path, f"CUDA {second.version}: {shown}"),
+        ),
+        fix=(
+            Fix(
+                (f"export LD_LIBRARY_PATH={join([':'.join(entries)])}",),
+                f"keeps CUDA {first.version}, which is found now; wheels of torch need neither",
+            ),
+        ),
     )
 
 

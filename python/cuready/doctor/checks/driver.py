@@ -8,6 +8,7 @@ from cuready.compat.capability import ComputeCapability
 from cuready.compat.driver import branch, newest_branch, runs_gpu, spell
 from cuready.compat.verdict import Verdict
 from cuready.doctor import catalogue, facts
+from cuready.doctor.checks._images import driver_in_image
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Risk, Severity
 from cuready.doctor.installers import install_driver, system_command, system_install
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
@@ -111,7 +112,14 @@ def _rebuild(snapshot: Snapshot) -> Fix:
 
 @check("DRV02", needs=("kernel-driver", "driver-libraries"))
 def library_mismatch(snapshot: Snapshot) -> Outcome:
-    """The loaded module and the driver's libraries are of two versions."""
+    """The loaded module and the driver's libraries are of two versions, here or in an image."""
+    here, planned = _mismatch(snapshot), driver_in_image(snapshot)
+    if isinstance(here, (Skipped, Unknown)):
+        return planned or here
+    return [*here, *planned]
+
+
+def _mismatch(snapshot: Snapshot) -> Outcome:
     loaded = facts.version(snapshot.driver.version)
     if not facts.bare_linux(snapshot):
         return Skipped("the driver of WSL and Tegra is not a PCI module")

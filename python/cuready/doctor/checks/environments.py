@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from packaging.utils import canonicalize_name
-
+from cuready._util import normalize
 from cuready.doctor import catalogue, facts
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
-from cuready.doctor.installers import for_environment, for_package, join, reinstall_fitting
+from cuready.doctor.installers import (
+    for_environment,
+    for_package,
+    join,
+    reinstall,
+    reinstall_fitting,
+)
 from cuready.doctor.registry import Outcome, Skipped, check
-from cuready.snapshot import Distribution, ModuleOrigin, Snapshot
+from cuready.snapshot import (
+    Distribution,
+    LibraryFile,
+    ModuleOrigin,
+    RecordProblem,
+    Snapshot,
+)
 
 FRAMEWORKS = (
     "torch", "torchvision", "torchaudio", "tensorflow", "jax", "jaxlib", "numpy", "onnxruntime",
@@ -76,7 +87,7 @@ def from_user_site(snapshot: Snapshot) -> Outcome:
     separator = ";" if snapshot.platform.system == "Windows" else ":"
     added = [entry for entry in path.split(separator) if entry]
     for origin in python.origins:
-        if origin.path is None or canonicalize_name(origin.name) not in FRAMEWORKS:
+        if origin.path is None or normalize(origin.name) not in FRAMEWORKS:
             continue
         if _below(origin.path, python.user_site):
             command = "export PYTHONNOUSERSITE=1"
@@ -115,7 +126,7 @@ def shadowed_by_working_folder(snapshot: Snapshot) -> Outcome:
         return Skipped("the working folder is not known")
     found = []
     for origin in python.origins:
-        if origin.path is None or canonicalize_name(origin.name) not in FRAMEWORKS:
+        if origin.path is None or normalize(origin.name) not in FRAMEWORKS:
             continue
         local = origin.entry in ("", cwd) or _local_file(origin, cwd)
         if not local or any(_below(origin.path, site) for site in python.site_packages):
@@ -161,7 +172,7 @@ def interrupted_install(snapshot: Snapshot) -> Outcome:
         if name in FRAMEWORKS and item.installer != "conda" and _incomplete(item)
     ]
     if not leftover and not broken:
-        return ()
+        return _changed(snapshot)
     evidence = [Evidence(name, "left over by pip") for name in leftover]
     commands = [_remove(snapshot, name) for name in leftover]
     for item in broken:
@@ -170,13 +181,7 @@ def interrupted_install(snapshot: Snapshot) -> Outcome:
         evidence.append(Evidence(item.metadata_path or item.name, detail))
     fixes = [Fix(tuple(commands))] if commands else []
     for item in broken:
-        owner = for_package(snapshot, item.name)
-        release = item.version.partition("+")[0]
-        fitting = (
-            reinstall_fitting(snapshot, item.name, keep=release) if item.name == "torch" else ()
-        )
-        again = owner.install([f"{item.name}=={release}"], reinstall=True, dependencies=False)
-        fixes.extend(fitting or (Fix((again,)),))
+        fixes.extend(_again(snapshot, item))
     what = ", ".join([*(item.name for item in broken), *leftover])
     return [
         catalogue.finding(
@@ -189,6 +194,63 @@ def interrupted_install(snapshot: Snapshot) -> Outcome:
             fix=fixes,
         )
     ]
+
+
+def _changed(snapshot: Snapshot) -> list[Finding]:
+    """A framework whose ``__init__.py`` is not the installed one, or fails when it is imported."""
+    found = []
+    for name, item in facts.distributions(snapshot):
+        altered = next((p for p in item.problems if p.kind == "altered" and _is_python(p)), None)
+        error = _import_error(snapshot) if name == "torch" else None
+        if name not in FRAMEWORKS or (altered is None and error is None):
+            continue
+        evidence = [Evidence(error.path, error.error_text or "")] if error else []
+        if altered:
+            sizes = f"{altered.expected_size} bytes in RECORD, {altered.actual_size} on disk"
+            evidence.append(Evidence(f"{item.metadata_path}/RECORD", f"{altered.path}: {sizes}"))
+        cause = f"{name}/__init__.py is not the file that {item.name} {item.version} brought"
+        if error:
+            cause = f"{name} cannot be imported: {error.error_text}" + (
+                f"; {name}/__init__.py is not the file that was installed" if altered else ""
+            )
+        found.append(
+            catalogue.finding(
+                "PY10",
+                severity=None if error else Severity.WARNING,
+                subject=item.name,
+                title=f"{name} was changed after its installation",
+                cause=f"{cause}.",
+                evidence=evidence,
+                explains=("LIB07", "LIB08") if error else (),  # what is built on it fails with it
+                fix=(Fix((reinstall(snapshot, item),), "puts its own files back"),),
+            )
+        )
+    return found
+
+
+def _is_python(problem: RecordProblem) -> bool:
+    return problem.path.endswith(".py")
+
+
+def _import_error(snapshot: Snapshot) -> LibraryFile | None:
+    """What `import torch` says before any library fails."""
+    return next(
+        (item for item in snapshot.libraries
+         if item.role == "torch" and item.error_text and item.path.endswith("/__init__.py")), None
+    )  # fmt: skip
+
+
+def _again(snapshot: Snapshot, item: Distribution) -> tuple[Fix, ...]:
+    """The same release once more, from the index that has its build."""
+    release = item.version.partition("+")[0]
+    if item.name == "torch":
+        fitting = reinstall_fitting(snapshot, "torch", keep=release)
+        if fitting:
+            return fitting
+    command = for_package(snapshot, item.name).install(
+        [f"{item.name}=={release}"], reinstall=True, dependencies=False
+    )
+    return (Fix((command,)),)
 
 
 def _incomplete(item: Distribution) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from packaging.version import Version
 
 from cuready.doctor import catalogue, facts
@@ -9,6 +11,11 @@ from cuready.doctor.finding import Evidence, Fix, Severity
 from cuready.doctor.installers import for_package, reinstall_fitting
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
 from cuready.snapshot import Distribution, Snapshot
+
+UNPINNED_AUDIO = (2, 11)
+
+# How torch's own siblings write it: `torch==2.8.0`, in older metadata `torch (==2.8.0)`.
+_PLAIN_PIN = re.compile(r"torch ?(?:==|\(==)([0-9]+(?:\.[0-9]+){1,3})\)?")
 
 
 @check("PY12", needs=("distributions",), systems=())
@@ -22,6 +29,12 @@ def mismatched_trio(snapshot: Snapshot) -> Outcome:
     names: list[str] = []
     for name in ("torchvision", "torchaudio"):
         for item in facts.installed(snapshot, name):
+            if _is_unpinned_audio(name, item):
+                told = _unpinned_audio(snapshot, item)
+                if told is not None:
+                    problems.append(told)
+                    names.append(name)
+                continue
             wanted = _torch_wanted(item) or _torch_by_table(name, item)
             reason = None
             if wanted is not None and Version(torch.base_version) != wanted:
@@ -40,10 +53,65 @@ def mismatched_trio(snapshot: Snapshot) -> Outcome:
             cause=f"{problems[0].detail}; torch {torch} is installed.",
             evidence=[Evidence(found[0].metadata_path or "torch", f"torch {torch}"), *problems],
             explains=("LIB08",),
-            fix=reinstall_fitting(snapshot, "torch", keep=torch.base_version)
-            or (_pairs(snapshot, torch, names),),
+            fix=_fixes(snapshot, torch, names),
         )
     ]
+
+
+def _unpinned_audio(snapshot: Snapshot, item: Distribution) -> Evidence | None:
+    """The last torchaudio fits every later torch of its own CUDA, and refuses any other.
+
+    Since 2.11 it pins no torch and is built on the stable ABI; at import it compares CUDA versions
+    (torchaudio/_extension/utils.py, ``_check_cuda_version``).
+    """
+    theirs, ours = _cuda_of_audio(item), facts.torch_cuda(snapshot)
+    if theirs is None or ours is None or theirs.release[:2] == ours.release[:2]:
+        return None
+    return Evidence(
+        item.metadata_path or item.name,
+        f"torchaudio {item.version} was built with CUDA {theirs}, torch with {ours}",
+    )
+
+
+def _is_unpinned_audio(name: str, item: Distribution) -> bool:
+    found = facts.version(item.version)
+    return (name == "torchaudio" and found is not None and found.release >= UNPINNED_AUDIO
+            and _torch_wanted(item) is None)  # fmt: skip
+
+
+def _cuda_of_audio(item: Distribution) -> Version | None:
+    """By its local version, else that of PyPI's build of its release."""
+    from cuready.compat.torch import release_of
+
+    found = facts.version(item.version)
+    release = release_of(found) if found is not None else None
+    if found is None or release is None:
+        return None
+    tag = _tag(item.version)
+    return next((b.cuda for b in release.builds if (b.tag == tag if tag else b.default)), None)
+
+
+def _fixes(snapshot: Snapshot, torch: Version, names: list[str]) -> tuple[Fix, ...]:
+    fitting = reinstall_fitting(snapshot, "torch", keep=torch.base_version)
+    audio = next(
+        (x for x in facts.installed(snapshot, "torchaudio") if _is_unpinned_audio("torchaudio", x)),
+        None,
+    )
+    if audio is None or names != ["torchaudio"]:
+        return fitting or (_pairs(snapshot, torch, names),)
+    from cuready.compat.torch import build_of, pair_of
+
+    owner, cuda = for_package(snapshot, "torch"), _cuda_of_audio(audio)
+    remove = Fix((owner.uninstall(names),), "where nothing needs torchaudio")
+    build = build_of(Version(torch.base_version), str(cuda)) if cuda else None
+    if build is None or not build.index_url or owner.is_conda:
+        return (remove,)
+    wanted = [f"torch=={torch.base_version}"]
+    vision = pair_of(torch).get("torchvision")
+    if vision and facts.installed(snapshot, "torchvision"):
+        wanted.append(f"torchvision=={vision}")
+    same = owner.install(wanted, index_url=build.index_url, reinstall=True)
+    return (Fix((same,), f"torch for CUDA {cuda}, which is torchaudio's"), remove)
 
 
 def _pairs(snapshot: Snapshot, torch: Version, names: list[str]) -> Fix:
@@ -58,9 +126,14 @@ def _pairs(snapshot: Snapshot, torch: Version, names: list[str]) -> Fix:
 
 def _torch_wanted(item: Distribution) -> Version | None:
     """The torch that ``Requires-Dist`` pins with ``==``; None when it pins none."""
-    from packaging.requirements import InvalidRequirement, Requirement
-
     for line in item.requires:
+        plain = _PLAIN_PIN.fullmatch(line)
+        if plain:
+            return Version(Version(plain[1]).base_version)
+        if not line.startswith("torch") or "==" not in line:
+            continue
+        from packaging.requirements import InvalidRequirement, Requirement  # a parser to build
+
         try:
             requirement = Requirement(line)
         except InvalidRequirement:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable
 
-from packaging.utils import canonicalize_name
-
+from cuready._util import normalize
 from cuready.compat.capability import ComputeCapability, code_runs_on
 from cuready.compat.verdict import Answer, Verdict
 from cuready.doctor import catalogue, facts
@@ -132,7 +131,7 @@ def extension_without_code(snapshot: Snapshot) -> Outcome:
 
 
 def _of_torch(snapshot: Snapshot, code: GpuCode) -> bool:
-    name = canonicalize_name(code.owner.partition(" ")[0]) if code.owner else ""
+    name = normalize(code.owner.partition(" ")[0]) if code.owner else ""
     torch = snapshot.python.torch
     inside = torch is not None and code.path.startswith(f"{torch.path}/")
     return name == "torch" or name.startswith("nvidia-") or inside

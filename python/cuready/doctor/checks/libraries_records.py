@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
-from packaging.utils import canonicalize_name
-
+from cuready._util import normalize
 from cuready.doctor import catalogue, facts
 from cuready.doctor.checks.environments import FRAMEWORKS
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
-from cuready.doctor.installers import for_package
+from cuready.doctor.installers import for_package, reinstall
 from cuready.doctor.registry import Outcome, check
 from cuready.snapshot import Distribution, LibraryFile, RecordProblem, Snapshot
 
@@ -19,20 +18,9 @@ _OTHERS_ID = ("onnxruntime", "cupy", "torch", "tensorflow")
 """Twins of these families have ids of their own (PY11, PY16, PY17)."""
 
 
-def reinstall(snapshot: Snapshot, item: Distribution) -> str:
-    """The command that puts the files of one distribution back, and touches nothing else.
-
-    A build with a local version (``2.8.0+cu128``) is on PyTorch's own index, not on PyPI.
-    """
-    release, _, local = item.version.partition("+")
-    index = f"https://download.pytorch.org/whl/{local}" if local.startswith(("cu", "cpu")) else None
-    owner = for_package(snapshot, item.name)
-    requirement = f"{item.name}=={item.version if index else release}"
-    return owner.install([requirement], reinstall=True, dependencies=False, index_url=index)
-
-
 def _of_kind(item: Distribution, kind: str) -> list[RecordProblem]:
-    return [problem for problem in item.problems if problem.kind == kind]
+    """Problems of its libraries; those of Python files are PY10's."""
+    return [x for x in item.problems if x.kind == kind and not x.path.endswith(".py")]
 
 
 @check("LIB01", needs=("distributions", "records"), systems=())
@@ -106,7 +94,7 @@ def _pairs(snapshot: Snapshot) -> Iterator[Finding]:
         shared = sorted(_of_kind(item, "shared"), key=lambda problem: problem.others)
         for others, group in groupby(shared, key=lambda problem: problem.others):
             problems = list(group)
-            for other in map(canonicalize_name, others):
+            for other in map(normalize, others):
                 key = (min(name, other), max(name, other))
                 if key not in seen and facts.installed(snapshot, other):
                     seen.add(key)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
-
-from cuready._util import tomllib
+from cuready._util import data_text, normalize, tomllib
 from cuready.doctor import catalogue, facts
+from cuready.doctor.checks._images import musl_image
 from cuready.doctor.checks.libraries import glibc_too_old
 from cuready.doctor.finding import Evidence, Finding, Fix
 from cuready.doctor.installers import for_package
@@ -30,7 +28,7 @@ _SBSA_SINCE = 38
 
 @cache
 def _known_faults() -> list[dict[str, Any]]:
-    text = resources.files("cuready.doctor").joinpath("data/known_faults.toml").read_text("utf-8")
+    text = data_text("cuready.doctor", "data/known_faults.toml")
     found: list[dict[str, Any]] = tomllib.loads(text)["fault"]
     return found
 
@@ -92,7 +90,7 @@ def jax_wants_newer_cudnn(snapshot: Snapshot) -> Outcome:
     found = []
     for plugin in plugins:
         for requirement in _requirements(plugin):
-            name = canonicalize_name(requirement.name)
+            name = normalize(requirement.name)
             if not name.startswith("nvidia-cudnn"):
                 continue
             for item in facts.installed(snapshot, name):
@@ -231,6 +229,10 @@ def _unfit_python(snapshot: Snapshot, python: str, abi: str, tag: str) -> str | 
 @check("PY21", needs=("distributions", "host"))
 def wheel_for_another_system(snapshot: Snapshot) -> Outcome:
     """A wheel's tags, or the versions that its libraries want, do not fit this glibc or Python."""
+    return [*_unfit_here(snapshot), *musl_image(snapshot)]
+
+
+def _unfit_here(snapshot: Snapshot) -> list[Finding]:
     unfit = {
         item.name: (item, reason)
         for _, item in facts.distributions(snapshot)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 
-from cuready._util import tomllib
+from cuready._util import data_text, tomllib
 from cuready.doctor import catalogue, facts
 from cuready.doctor.finding import Evidence, Fix, Risk
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
@@ -16,7 +15,7 @@ from cuready.snapshot import Snapshot
 @cache
 def _linux_only() -> tuple[Mapping[str, str], ...]:
     """Packages whose GPU builds are for Linux only, from data. TensorFlow is PY19's."""
-    text = resources.files("cuready.doctor").joinpath("data/native_windows.toml").read_text("utf-8")
+    text = data_text("cuready.doctor", "data/native_windows.toml")
     return tuple(tomllib.loads(text)["package"])
 
 

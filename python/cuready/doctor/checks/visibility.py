@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from cuready.doctor import catalogue, facts
@@ -121,6 +120,8 @@ def misspelt_variable(snapshot: Snapshot) -> Outcome:
             continue
         if not upper.startswith(("CUDA", "CUD_", "CUAD")):
             continue
+        import difflib  # almost nobody has such a variable
+
         close = difflib.get_close_matches(upper, TYPO_TARGETS, n=1, cutoff=0.88)
         if close:
             command = f"export {close[0]}={join([value])}; unset {name}"

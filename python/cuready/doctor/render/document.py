@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from importlib import resources
 from typing import Any
 
 from cuready import __version__
+from cuready._util import data_text
 from cuready.doctor.engine import Diagnosis
 
 __all__ = ["SCHEMA_VERSION", "render", "schema", "to_document"]
@@ -35,7 +35,6 @@ def render(diagnosis: Diagnosis) -> str:
 @cache
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of the document."""
-    path = resources.files("cuready.doctor").joinpath("data/doctor.schema.json")
-    loaded = json.loads(path.read_text("utf-8"))
+    loaded = json.loads(data_text("cuready.doctor", "data/doctor.schema.json"))
     assert isinstance(loaded, dict)  # noqa: S101 - our own file
     return loaded

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from packaging.utils import canonicalize_name
-
+from cuready._util import normalize
 from cuready.doctor.finding import Finding, Fix, Risk, Severity
 from cuready.doctor.installers import for_environment, for_package, join
 from cuready.snapshot import CondaPackage, Distribution, Snapshot
@@ -114,11 +113,11 @@ def plan_return(
     """
     conda_steps = _conda_return(conda_before, now)
     by_conda: set[str] = {
-        canonicalize_name(item.name) for item in (*conda_before, *now.python.conda_packages)
+        normalize(item.name) for item in (*conda_before, *now.python.conda_packages)
     }
-    old = {canonicalize_name(item.name): item for item in before if not _is_conda(item, by_conda)}
+    old = {normalize(item.name): item for item in before if not _is_conda(item, by_conda)}
     new = {
-        canonicalize_name(item.name): item
+        normalize(item.name): item
         for item in now.python.distributions
         if not _is_conda(item, by_conda)
     }
@@ -151,7 +150,7 @@ def plan_return(
 def _is_conda(item: Distribution, by_conda: set[str]) -> bool:
     """Whether conda owns the distribution: its dist-info came with a conda package."""
     return item.installer == "conda" or (
-        item.installer is None and canonicalize_name(item.name) in by_conda
+        item.installer is None and normalize(item.name) in by_conda
     )
 
 

@@ -13,7 +13,7 @@ from importlib import resources
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from cuready._util import tomllib
 from cuready.env.importing.request import CondaSpec, Request, requirement_name
@@ -334,6 +334,6 @@ def _pinned(item: str) -> Version | None:
         if specifier.operator == "==":
             try:
                 return Version(specifier.version.removesuffix(".*"))
-            except InvalidVersion:
+            except ValueError:  # InvalidVersion, too many digits for int()
                 return None
     return None

@@ -51,12 +51,12 @@ class LinkMap:
     @cached_property
     def references(self) -> References:
         """Undefined symbols of its relocations."""
-        return References(self.file)
+        return self.file.view(References)
 
     @cached_property
     def provider(self) -> Provider:
         """Its definitions."""
-        return Provider(self.file)
+        return self.file.view(Provider)
 
     @property
     def identity(self) -> tuple[int, int]:

@@ -70,10 +70,9 @@ class Interpreter:
 
         Empty when there is no cache, or one that the loader would not take either.
         """
-        data = self.context.read_bytes(ldcache.CACHE_PATH, ldcache.CACHE_LIMIT)
         found: dict[str, list[tuple[str, str]]] = {}
         try:
-            entries = ldcache.parse(data) if data else ()
+            entries = ldcache.cached_entries(self.context) or ()
         except ldcache.CacheError:
             entries = ()
         wanted = _CACHE_FLAGS.get((self.machine, self.bits))

@@ -55,6 +55,8 @@ class Search:
         self.interpreter = interpreter
         self.env = context.env
         self._open: dict[str, ElfFile] = {}
+        self._split: dict[tuple[str, str, str | None], list[tuple[str, str]]] = {}
+        self._absent: dict[str, int] = {}  # path -> errno: a process asks for most of them again
         self._folders: dict[str, bool] = {}
 
     # --- the order ---------------------------------------------------------------------------
@@ -65,13 +67,17 @@ class Search:
         return self._dirs(text, ":;", main) if text else []
 
     def _dirs(self, text: str, separators: str, owner: LinkMap | None) -> list[tuple[str, str]]:
-        return search_dirs(
-            text,
-            separators,
-            origin=owner.origin if owner else None,
-            lib=self.interpreter.lib,
-            platform=self.interpreter.platform,
-        )
+        origin = owner.origin if owner else None
+        key = (text, separators, origin)
+        if key not in self._split:
+            self._split[key] = search_dirs(
+                text,
+                separators,
+                origin=origin,
+                lib=self.interpreter.lib,
+                platform=self.interpreter.platform,
+            )
+        return self._split[key]
 
     def _places(self, loader: LinkMap | None, main: LinkMap | None) -> Iterator[_Place | None]:
         """Folders in order; None stands for a look into ld.so.cache."""
@@ -237,6 +243,9 @@ class Search:
         path = self._absolute(name)
         if path in self._open:
             return self._open[path]
+        if path in self._absent:
+            state.errno = self._absent[path]
+            return None
         head = self._head(path, name, state)
         if head is None or not self._same_kind(head, name, state):
             return None
@@ -256,7 +265,7 @@ class Search:
                 self.context.path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
             )
         except OSError as error:
-            state.errno = error.errno or errno.ENOENT
+            state.errno = self._absent[path] = error.errno or errno.ENOENT
             return None
         except ValueError:
             state.errno = errno.ENOENT

@@ -5,9 +5,9 @@ Source of the rules and of the texts: elf/dl-version.c, dl-reloc.c and dl-lookup
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from cuready.probe.elf import ElfError
+from cuready.probe.elf import ElfError, ElfFile
 from cuready.probe.elf_symbols import Wanted, gnu_hash
 from cuready.probe.loader.linkmap import LinkMap, LoadFailure
 
@@ -39,21 +39,22 @@ def check_versions(
 ) -> list[LoadFailure]:
     """DT_VERNEED of each object of ``fresh`` against DT_VERDEF of what answers to the name."""
     failures: list[LoadFailure] = []
+    by_name: dict[str, LinkMap] = {}
+    for known in maps:
+        for name in (known.name, *known.names):
+            by_name.setdefault(name, known)
     for item in fresh:
         try:
-            failures.extend(_versions_of(item, maps))
+            failures.extend(_versions_of(item, by_name))
         except ElfError as error:
             failures.append(LoadFailure(f"{item.shown}: {error}", kind="damaged", name=item.path))
     return failures
 
 
-def _versions_of(item: LinkMap, maps: Sequence[LinkMap]) -> list[LoadFailure]:
+def _versions_of(item: LinkMap, by_name: Mapping[str, LinkMap]) -> list[LoadFailure]:
     failures: list[LoadFailure] = []
-    providers: dict[str, LinkMap | None] = {}
     for need in item.file.version_needs:
-        if need.file not in providers:
-            providers[need.file] = next((m for m in maps if m.answers_to(need.file)), None)
-        provider = providers[need.file]
+        provider = by_name.get(need.file)
         if provider is None or need.weak or provider.file.version_definitions is None:
             continue
         if need.name not in provider.file.defined_version_names:
@@ -86,12 +87,21 @@ def check_relocations(
 
 def _unresolved(item: LinkMap, lookup: _Lookup, wanted: SymbolFilter | None) -> list[LoadFailure]:
     references = item.references
-    missing = {
-        index: symbol
-        for index, symbol in references.undefined.items()
-        if not symbol.weak and (wanted is None or wanted(item, symbol)) and not lookup.has(symbol)
-    }
+    enough = references.satisfied.get((item.path, wanted))
+    if enough is not None and enough <= lookup.files:
+        return []  # seen before, in another process that has the same providers
+    missing: dict[int, Wanted] = {}
+    providers: set[ElfFile] = set()
+    for index, symbol in references.undefined.items():
+        if symbol.weak or not (wanted is None or wanted(item, symbol)):
+            continue
+        provider = lookup.provider(symbol)
+        if provider is None:
+            missing[index] = symbol
+        else:
+            providers.add(provider.file)
     if not missing:
+        references.satisfied[item.path, wanted] = frozenset(providers)
         return []
     order = dict.fromkeys(index for index in references.relocated if index in missing)
     return [_failure(item, missing[index], lookup) for index in order]
@@ -99,7 +109,7 @@ def _unresolved(item: LinkMap, lookup: _Lookup, wanted: SymbolFilter | None) -> 
 
 def _failure(item: LinkMap, symbol: Wanted, lookup: _Lookup) -> SymbolFailure:
     version = f", version {symbol.version}" if symbol.version else ""
-    provider = lookup.provider_of(symbol)
+    provider = lookup.named_by(symbol)
     return SymbolFailure(
         f"{item.shown}: undefined symbol: {symbol.text}{version}",
         symbol=symbol,
@@ -113,29 +123,32 @@ class _Lookup:
 
     def __init__(self, scope: Sequence[LinkMap]) -> None:
         self.scope = scope
-        self._known: dict[Wanted, bool] = {}
+        self.files = frozenset(item.file for item in scope)
+        self._known: dict[Wanted, LinkMap | None] = {}
         self._last: dict[str | None, LinkMap] = {}
 
-    def has(self, symbol: Wanted) -> bool:
-        known = self._known.get(symbol)
-        if known is None:
+    def provider(self, symbol: Wanted) -> LinkMap | None:
+        """An object in scope that defines ``symbol``; None when nobody does."""
+        try:
+            return self._known[symbol]
+        except KeyError:
             known = self._known[symbol] = self._search(symbol)
-        return known
+            return known
 
-    def _search(self, symbol: Wanted) -> bool:
+    def _search(self, symbol: Wanted) -> LinkMap | None:
         value = gnu_hash(symbol.name)
         # Where a version names its file, that file nearly always has it; and asking whether any
         # object has it does not depend on the order.
         likely = self._last.get(symbol.version_file)
         if likely is not None and likely.provider.defines(symbol, value):
-            return True
+            return likely
         for item in self.scope:
             if item is not likely and item.provider.defines(symbol, value):
                 self._last[symbol.version_file] = item
-                return True
-        return False
+                return item
+        return None
 
-    def provider_of(self, symbol: Wanted) -> LinkMap | None:
+    def named_by(self, symbol: Wanted) -> LinkMap | None:
         """The object in scope that the symbol's version names."""
         if symbol.version_file is None:
             return None

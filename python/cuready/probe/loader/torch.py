@@ -64,7 +64,8 @@ def import_torch(
                     steps.append(process.dlopen(path, caller=caller))
     extension = _extension(context, folder)
     if extension is None:
-        return TorchImport(tuple(steps), "No module named 'torch._C'", healed)
+        wanted = "torch._C" in text  # every torch does; a stand-in of that name may not
+        return TorchImport(tuple(steps), "No module named 'torch._C'" if wanted else None, healed)
     last = import_extension(process, extension)
     steps.append(last)
     return TorchImport(tuple(steps), last.error, healed)
