@@ -171,7 +171,7 @@ def _full(error: OSError) -> int:
 
 
 def _drop_stdout() -> None:
-    """Send what is left in the buffer nowhere: at exit it would fail once more, with a traceback."""
+    """Send what is left in the buffer nowhere: at exit it would fail again, with a traceback."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
