@@ -319,3 +319,17 @@ def test_the_builders_errors_are_made_readable(words: str, meaning: str) -> None
     reason, hint = readable("it built nothing", [words])
     assert meaning in reason
     assert hint
+
+
+def test_what_a_build_could_not_write_or_open_is_said_before_it(
+    engine: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"")
+    done = engine("build", "m.onnx", "--timing-cache", "gone/cache")
+    assert done.returncode == 2
+    assert "--timing-cache gone/cache: there is no folder gone" in done.stderr
+    name = os.fsdecode(b"caf\xe9.onnx")
+    (tmp_path / name).write_bytes(b"")
+    done = engine("build", name)
+    assert done.returncode == 2
+    assert "opens no name that is not UTF-8" in done.stderr
