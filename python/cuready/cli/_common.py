@@ -152,6 +152,9 @@ def run(command: click.Command, argv: Sequence[str]) -> int:
             raise
         if isinstance(error, OSError) and error.errno in _FULL:
             return _full(error)
+        if isinstance(error, MemoryError):
+            what = f"not enough memory: {one_line(error)}".rstrip(": ")
+            return _end(what, "", "MemoryError", wants_json, EXIT_INCOMPLETE)
         text = f"internal error: {type(error).__name__}: {one_line(error)}"
         hint = "this is a bug of cuready; run again with CUREADY_DEBUG=1 and report the traceback"
         return _end(text, hint, "InternalError", wants_json, EXIT_INCOMPLETE)

@@ -12,6 +12,10 @@ from cuready.errors import CureadyError, InputError, LibraryNotFound
 __all__ = ["BUILD_HINT", "check", "describe", "info_lines"]
 
 RTX_TAGS = (b"vtrt",)
+RTX_LIBRARY = {
+    True: "cuready does not drive TensorRT for RTX; a program that does may take this plan",
+    False: "TensorRT for RTX runs plans of its own alone",
+}
 
 BUILD_HINT = "`cuready engine build` makes a plan from an ONNX model"
 UNKNOWN_HINT = (
@@ -88,6 +92,9 @@ def _judge(info: rt.LibraryInfo, plan: rt.PlanInfo, is_rtx: bool) -> dict[str, A
     entry: dict[str, Any] = {"path": info.path, "kind": info.kind, "loads": False}
     if info.problem:
         return entry | {"why": info.problem}
+    if info.kind == "rtx":
+        entry["why"] = RTX_LIBRARY[is_rtx]
+        return entry
     try:
         library = rt.load(info.path)
         entry["version"] = str(library.version)

@@ -321,6 +321,13 @@ def test_the_builders_errors_are_made_readable(words: str, meaning: str) -> None
     assert hint
 
 
+def test_an_input_larger_than_the_memory_is_one_line(engine: Command) -> None:
+    done = engine("run", "affine.plan", "--shape", "x=99999999999x99")
+    assert done.returncode == 3
+    assert done.stderr.startswith("cuready: error: not enough memory: Unable to allocate")
+    assert "bug" not in done.stderr
+
+
 def test_what_a_build_could_not_write_or_open_is_said_before_it(
     engine: Command, tmp_path: Path
 ) -> None:
