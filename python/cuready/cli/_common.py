@@ -150,14 +150,19 @@ def run(command: click.Command, argv: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get("CUREADY_DEBUG"):
             raise
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return _full(error)
-        if isinstance(error, MemoryError):
-            what = f"not enough memory: {one_line(error)}".rstrip(": ")
-            return _end(what, "", "MemoryError", wants_json, EXIT_INCOMPLETE)
-        text = f"internal error: {type(error).__name__}: {one_line(error)}"
-        hint = "this is a bug of cuready; run again with CUREADY_DEBUG=1 and report the traceback"
-        return _end(text, hint, "InternalError", wants_json, EXIT_INCOMPLETE)
+        return _unforeseen(error, wants_json)
+
+
+def _unforeseen(error: Exception, wants_json: bool) -> int:
+    """What no command foresaw: the machine's limits, and bugs of ours."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return _full(error)
+    if isinstance(error, MemoryError):
+        what = f"not enough memory: {one_line(error)}".rstrip(": ")
+        return _end(what, "", "MemoryError", wants_json, EXIT_INCOMPLETE)
+    text = f"internal error: {type(error).__name__}: {one_line(error)}"
+    hint = "this is a bug of cuready; run again with CUREADY_DEBUG=1 and report the traceback"
+    return _end(text, hint, "InternalError", wants_json, EXIT_INCOMPLETE)
 
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
