@@ -63,6 +63,8 @@ PyObject* raise_current() noexcept;
 /// A tensor's name as the one str that stands for it everywhere: names of an engine's mappings are
 /// then found by their address alone. Bytes that are no UTF-8 become surrogates, as in file names.
 py::object interned_name(std::string const& name);
+/// Text that may hold a path: bytes that are no UTF-8 become surrogates, as os.fsdecode() does.
+py::str to_text(std::string const& text);
 py::tuple to_tuple(Dims const& shape);
 /// Throws InvalidArgument for what is no sequence of integers, ShapeError beyond rank 8.
 Dims to_dims(py::handle shape);

@@ -87,6 +87,12 @@ py::object interned_name(std::string const& name) {
   return py::reinterpret_steal<py::object>(text);
 }
 
+py::str to_text(std::string const& text) {
+  PyObject* decoded = PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "surrogateescape");
+  if (decoded == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::str>(decoded);
+}
+
 py::tuple to_tuple(Dims const& shape) {
   int const rank = shape.rank() < 0 ? 0 : shape.rank();
   py::tuple tuple(static_cast<std::size_t>(rank));

@@ -72,7 +72,7 @@ bool is_cuda_class(ErrorCode code) {
 
 py::list strings(std::vector<std::string> const& values) {
   py::list list;
-  for (auto const& value : values) list.append(py::str(value));
+  for (auto const& value : values) list.append(to_text(value));
   return list;
 }
 
@@ -134,16 +134,16 @@ py::list vendor_words(Error const& error) {
 void add_notes(py::object& exception, py::list const& words, std::string const& hint) {
   if (!py::hasattr(exception, "add_note")) return;
   for (py::handle word : words) exception.attr("add_note")(py::str("| {}").format(word));
-  if (!hint.empty()) exception.attr("add_note")(py::str("hint: " + hint));
+  if (!hint.empty()) exception.attr("add_note")(to_text("hint: " + hint));
 }
 
 py::object make_exception(Error const& error) {
   py::object type = py::module_::import("cuready.errors").attr(class_of(error.code()));
   py::list words = vendor_words(error);
   py::dict arguments;
-  arguments["operation"] = error.operation();
+  arguments["operation"] = to_text(error.operation());
   arguments["messages"] = words;
-  arguments["hint"] = error.hint();
+  arguments["hint"] = to_text(error.hint());
   arguments["details"] = details_of(error);
   if (is_cuda_class(error.code())) {
     arguments["name"] = error.cuda().name;
@@ -151,7 +151,7 @@ py::object make_exception(Error const& error) {
   }
   std::string const& operation = error.operation();
   py::object exception =
-      type(py::str(operation.empty() ? error.message() : operation + ": " + error.message()), **arguments);
+      type(to_text(operation.empty() ? error.message() : operation + ": " + error.message()), **arguments);
   add_notes(exception, words, error.hint());
   return exception;
 }

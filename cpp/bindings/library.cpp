@@ -1,5 +1,7 @@
 // Driver report, library discovery, plan headers and the log, for Python.
 #include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
+#include <filesystem>
 #include <optional>
 
 #include "common.hpp"
@@ -48,11 +50,13 @@ LibraryKind to_kind(std::string const& text) {
   throw InvalidArgument(std::move(detail));
 }
 
-SearchOptions search_options(std::string path, std::vector<std::string> search_dirs,
+using Path = std::filesystem::path;  // takes names of any bytes, as Python's own file functions do
+
+SearchOptions search_options(Path const& path, std::vector<Path> const& search_dirs,
                              std::optional<std::string> const& kind, int major, bool environment, bool system) {
   SearchOptions options;
-  options.path = std::move(path);
-  options.search_dirs = std::move(search_dirs);
+  options.path = path.string();
+  for (Path const& folder : search_dirs) options.search_dirs.push_back(folder.string());
   options.environment = environment;
   options.system = system;
   options.major = major;
@@ -75,7 +79,11 @@ PlanInfo probe_bytes(py::buffer const& plan) {
 void bind_plan(py::module_& module) {
   py::class_<PlanInfo>(module, "PlanInfo", "What the first bytes of a TensorRT plan say.")
       .def_property_readonly("kind", kind_name)
-      .def_readonly("tag", &PlanInfo::tag)
+      .def_property_readonly("tag",
+                             [](PlanInfo const& plan) {  // four bytes of any file
+                               return py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
+                                   plan.tag.data(), static_cast<Py_ssize_t>(plan.tag.size()), "backslashreplace"));
+                             })
       .def_property_readonly("built_by",
                              [](PlanInfo const& plan) -> py::object {
                                if (plan.kind != PlanInfo::Kind::tensorrt) return py::none();
@@ -111,9 +119,9 @@ void bind_plan(py::module_& module) {
       });
   module.def(
       "probe_path",
-      [](std::string const& path) {
+      [](Path const& path) {
         py::gil_scoped_release release;
-        return probe_plan(path);
+        return probe_plan(path.string());
       },
       py::arg("path"), "The header of a plan file.");
   module.def("probe_bytes", &probe_bytes, py::arg("plan"), "The header of plan bytes.");
@@ -121,33 +129,33 @@ void bind_plan(py::module_& module) {
 
 void bind_libraries(py::module_& module) {
   py::class_<LibraryInfo>(module, "LibraryInfo", "A TensorRT library on disk; nothing is loaded.")
-      .def_readonly("path", &LibraryInfo::path)
+      .def_property_readonly("path", [](LibraryInfo const& info) { return to_text(info.path); })
       .def_property_readonly("kind", [](LibraryInfo const& info) { return name(info.kind); })
       .def_readonly("major", &LibraryInfo::major)
-      .def_readonly("found_by", &LibraryInfo::found_by)
-      .def_readonly("problem", &LibraryInfo::problem)
+      .def_property_readonly("found_by", [](LibraryInfo const& info) { return to_text(info.found_by); })
+      .def_property_readonly("problem", [](LibraryInfo const& info) { return to_text(info.problem); })
       .def("__repr__", [](LibraryInfo const& info) {
-        return "<LibraryInfo " + std::string(name(info.kind)) + " " + info.path + " (" + info.found_by + ")" +
-               (info.problem.empty() ? "" : ": " + info.problem) + ">";
+        return to_text("<LibraryInfo " + std::string(name(info.kind)) + " " + info.path + " (" + info.found_by + ")" +
+                       (info.problem.empty() ? "" : ": " + info.problem) + ">");
       });
   module.def(
       "find_libraries",
-      [](std::string path, std::vector<std::string> search_dirs, std::optional<std::string> kind, int major,
+      [](Path const& path, std::vector<Path> const& search_dirs, std::optional<std::string> kind, int major,
          bool environment, bool system) {
         SearchOptions const options =
-            search_options(std::move(path), std::move(search_dirs), kind, major, environment, system);
+            search_options(path, search_dirs, kind, major, environment, system);
         py::gil_scoped_release release;
         return find_libraries(options);
       },
-      py::arg("path") = "", py::arg("search_dirs") = std::vector<std::string>(), py::arg("kind") = py::none(),
+      py::arg("path") = Path(), py::arg("search_dirs") = std::vector<Path>(), py::arg("kind") = py::none(),
       py::arg("major") = 0, py::arg("environment") = true, py::arg("system") = true,
       "Every candidate in the order in which load() would try them.");
   module.def(
       "open_library",
-      [](std::string path, std::vector<std::string> search_dirs, std::optional<std::string> kind, int major,
+      [](Path const& path, std::vector<Path> const& search_dirs, std::optional<std::string> kind, int major,
          bool environment, bool system) {
         SearchOptions const options =
-            search_options(std::move(path), std::move(search_dirs), kind, major, environment, system);
+            search_options(path, search_dirs, kind, major, environment, system);
         std::shared_ptr<Library> library;
         {
           py::gil_scoped_release release;
@@ -156,23 +164,23 @@ void bind_libraries(py::module_& module) {
         pump_log();
         return library;
       },
-      py::arg("path") = "", py::arg("search_dirs") = std::vector<std::string>(), py::arg("kind") = py::none(),
+      py::arg("path") = Path(), py::arg("search_dirs") = std::vector<Path>(), py::arg("kind") = py::none(),
       py::arg("major") = 0, py::arg("environment") = true, py::arg("system") = true,
       "Opens the first candidate that works.");
   py::class_<Library, std::shared_ptr<Library>>(
       module, "Library", "An opened TensorRT library. Share it between threads; it is never closed.")
-      .def_property_readonly("path", &Library::path)
-      .def_property_readonly("found_by", &Library::found_by)
+      .def_property_readonly("path", [](Library const& library) { return to_text(library.path()); })
+      .def_property_readonly("found_by", [](Library const& library) { return to_text(library.found_by()); })
       .def_property_readonly("kind", [](Library const& library) { return name(library.kind()); })
       .def_property_readonly("version", [](Library const& library) { return to_python(library.version()); })
       .def("check_plan", &Library::check_plan, py::arg("plan"),
            "Raises EngineVersionError or PlanInvalid when this plan cannot run here; needs no GPU.")
       .def(
           "load_plugins",
-          [](Library& library, std::string const& path) {
+          [](Library& library, Path const& path) {
             {
               py::gil_scoped_release release;
-              library.load_plugins(path);
+              library.load_plugins(path.string());
             }
             pump_log();
           },
@@ -180,7 +188,8 @@ void bind_libraries(py::module_& module) {
       .def_property_readonly("sibling_plugin_library", &Library::sibling_plugin_library)
       .def_property_readonly("plugin_libraries", &Library::plugin_libraries)
       .def("__repr__", [](Library const& library) {
-        return "<Library TensorRT " + library.version().str() + " " + name(library.kind()) + " " + library.path() + ">";
+        return to_text("<Library TensorRT " + library.version().str() + " " + name(library.kind()) + " " +
+                       library.path() + ">");
       });
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -144,14 +145,42 @@ def run(command: click.Command, argv: Sequence[str]) -> int:
         return _end("interrupted", "", "Interrupted", wants_json, EXIT_INTERRUPTED)
     except BrokenPipeError:
         # The reader went away (`cuready … | head`): nothing to say, and nobody to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return EXIT_OK
     except Exception as error:
         if os.environ.get("CUREADY_DEBUG"):
             raise
-        text = f"internal error: {type(error).__name__}: {one_line(error)}"
-        hint = "this is a bug of cuready; run again with CUREADY_DEBUG=1 and report the traceback"
-        return _end(text, hint, "InternalError", wants_json, EXIT_INCOMPLETE)
+        return _unforeseen(error, wants_json)
+
+
+def _unforeseen(error: Exception, wants_json: bool) -> int:
+    """What no command foresaw: the machine's limits, and bugs of ours."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return _full(error)
+    if isinstance(error, MemoryError):
+        what = f"not enough memory: {one_line(error)}".rstrip(": ")
+        return _end(what, "", "MemoryError", wants_json, EXIT_INCOMPLETE)
+    text = f"internal error: {type(error).__name__}: {one_line(error)}"
+    hint = "this is a bug of cuready; run again with CUREADY_DEBUG=1 and report the traceback"
+    return _end(text, hint, "InternalError", wants_json, EXIT_INCOMPLETE)
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+"""What a disk says that takes no more: no bug of ours."""
+
+
+def _full(error: OSError) -> int:
+    """One line for a disk that is full; stdout itself may be what is on it."""
+    what = error.filename or "the output cannot be written"
+    if error.filename is None:
+        _drop_stdout()
+    _print_error(f"{what}: {error.strerror}", "", ())
+    return EXIT_INCOMPLETE
+
+
+def _drop_stdout() -> None:
+    """Send what is left in the buffer nowhere: at exit it would fail again, with a traceback."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _wants_json(argv: Sequence[str]) -> bool:

@@ -296,8 +296,12 @@ def build(
     target = output or model.with_suffix(".plan")
     if target.exists() and target.samefile(model):
         raise InputError(f"{target} is the model itself", hint="name the plan with --output")
-    if not target.parent.is_dir():
-        raise InputError(f"--output {target}: there is no folder {target.parent}")
+    for option, path in (("--output", target), ("--timing-cache", timing_cache)):
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"{option} {path}: there is no folder {path.parent}")
+    if any("\ud800" <= letter <= "\udfff" for letter in str(model)):
+        raise InputError(f"{model}: TensorRT's parser opens no name that is not UTF-8",
+                         hint="rename the model, or make a link to it")  # fmt: skip
     product = {"tensorrt": "TensorRT", "rtx": "TensorRT for RTX", None: None}[builder]
     found = building.find(product)
     if not found:

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--apply", "apply_it", is_flag=True, help="Run the plan, asking before each step.")
-@click.option("--undo", is_flag=True, help="Bring back what the last repair replaced.")
+@click.option(
+    "--undo",
+    is_flag=True,
+    help="Bring back what the last repair (of --prefix, where it is given) replaced.",
+)
 @click.option("--yes", "-y", is_flag=True, help="Ask nothing.")
 @click.option("--root", "allow_root", is_flag=True, help="Also run steps that need root.")
 @click.option("--only", multiple=True, metavar="ID", help="Repair these findings alone.")
-@click.option("--python", help="The interpreter whose environment is repaired.")
-@click.option("--prefix", help="The environment that is repaired.")
+@click.option("--python", help="The interpreter whose environment is repaired or undone.")
+@click.option("--prefix", help="The environment that is repaired or undone.")
 @_common.format_option()
 def fix(
     apply_it: bool,
@@ -53,7 +57,8 @@ def fix(
         return take(python=python, prefix=prefix)
 
     if undo:
-        return _undo(yes, output_format)
+        named = take(python=python, prefix=prefix).python.prefix if python or prefix else None
+        return _undo(named, yes, output_format)
     before = look()
     diagnosis = diagnose(before)
     steps = plan_repair(diagnosis.findings, only=_known_ids(only))
@@ -156,7 +161,7 @@ def _report(
     return _common.EXIT_FAILED if failed or left.failed(strict=False) else _common.EXIT_OK
 
 
-def _undo(yes: bool, output_format: str) -> int:
+def _undo(prefix: str | None, yes: bool, output_format: str) -> int:
     from dataclasses import replace
 
     from cuready.doctor.repair import journal
@@ -164,7 +169,7 @@ def _undo(yes: bool, output_format: str) -> int:
     from cuready.doctor.repair.run import run_steps
     from cuready.probe import take
 
-    record = journal.latest()
+    record = journal.latest(prefix)
     now = take(python=record.python)
     steps = plan_return(record.before, now, record.conda_before)
     outcomes = run_steps(steps, record=None, confirm=_asker(yes), allow_root=False, tell=_tell)
@@ -179,8 +184,8 @@ def _undo(yes: bool, output_format: str) -> int:
         for outcome in outcomes:
             click.echo(f"{outcome.status:>11}  {outcome.step.command}")
         told = "again" if back else "not all"
+        where = record.prefix or "The environment"
         click.echo(
-            f"The environment has {told} the packages that it had before the repair of "
-            f"{record.taken_at}."
+            f"{where} has {told} the packages that it had before the repair of {record.taken_at}."
         )
     return _common.EXIT_OK if back else _common.EXIT_FAILED

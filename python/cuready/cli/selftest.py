@@ -43,7 +43,7 @@ FORMATS = ("text", "json", "junit", "html")
     default=None,
     help="How to print the answer; by default from the name of --output, else text.",
 )
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the report to FILE and print a summary.")  # fmt: skip
 def selftest(
     quick: bool,

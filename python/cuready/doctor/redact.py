@@ -16,7 +16,11 @@ from typing import Any
 __all__ = ["Identity", "Redactor", "this_identity"]
 
 # Names that say nothing about a person; replacing them would only blur the report.
-GENERIC_USERS = frozenset({"root", "user", "ubuntu", "debian", "nobody", "runner", "jovyan"})
+GENERIC_USERS = frozenset(
+    {"root", "user", "ubuntu", "debian", "nobody", "runner", "jovyan", "admin", "vagrant", "docker",
+     # Jetson's first user is "nvidia"; a report without that word says nothing any more.
+     "nvidia", "cuda", "torch", "python", "conda", "pip", "linux", "lib", "bin", "usr", "opt"}
+)  # fmt: skip
 GENERIC_HOSTS = frozenset({"localhost", "localhost.localdomain", "host", "computer"})
 
 # A variable or key with one of these words in its name holds a secret, whatever its value is.

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +22,15 @@ from cuready.doctor.engine import Diagnosis
 from cuready.doctor.explain import Explanation, explain_text
 from cuready.env.activate import paths_of, variables_of
 from cuready.env.prefix import State, python_of
-from cuready.env.recipe import DEFAULT_TIMEOUT_S, Recipe
+from cuready.env.recipe import Proof, Recipe
 
-__all__ = ["Check", "Outcome", "Verification", "explained", "unseen_gpu", "verify"]
+__all__ = ["Outcome", "Verification", "explained", "unseen_gpu", "verify"]
 
 KEPT_OUTPUT = 20_000
 
 # Set outside, they would make a child look at other files than the environment's.
 DROPPED = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONUSERBASE", "VIRTUAL_ENV",
            "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "LD_PRELOAD")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing to run: the import of a module, or a proof of the recipe."""
-
-    name: str
-    code: str
-    gpu: bool = False
-    timeout: float = DEFAULT_TIMEOUT_S
-    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,14 +93,10 @@ class Verification:
         }
 
 
-def checks_of(recipe: Recipe) -> tuple[Check, ...]:
+def checks_of(recipe: Recipe) -> tuple[Proof, ...]:
     """The imports of a recipe, then its proofs."""
-    imports = [Check(f"import {name}", f"import {name}\n") for name in recipe.imports]
-    proofs = [
-        Check(item.name, item.code, item.gpu, item.timeout, item.variables)
-        for item in recipe.proofs
-    ]
-    return (*imports, *proofs)
+    imports = [Proof(f"import {name}", f"import {name}\n") for name in recipe.imports]
+    return (*imports, *recipe.proofs)
 
 
 def unseen_gpu(snapshot: Any) -> str:
@@ -155,7 +140,7 @@ def environment(prefix: Path, state: State, extra: Mapping[str, str]) -> dict[st
     return {**kept, **own, **fixed, "PYTHONFAULTHANDLER": "1", **extra}
 
 
-def run_check(check: Check, prefix: Path, env: Mapping[str, str]) -> Outcome:
+def run_check(check: Proof, prefix: Path, env: Mapping[str, str]) -> Outcome:
     """Run one check and everything it starts, at most its time limit long."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="cuready-proof-") as folder:
@@ -202,7 +187,7 @@ def _tail(stream: Any) -> str:
     return str(stream.read().decode("utf-8", "replace")).strip()
 
 
-def _outcome(check: Check, code: int | None, seconds: float, output: str) -> Outcome:
+def _outcome(check: Proof, code: int | None, seconds: float, output: str) -> Outcome:
     if code == 0:
         return Outcome(check.name, "passed", seconds, output=output)
     if code is None:

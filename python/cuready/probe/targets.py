@@ -141,8 +141,8 @@ def _of_wheels(context: Context) -> tuple[str, ...]:
     """CUDA's libraries in the nvidia wheels, which frameworks open by path before their own."""
     found: list[str] = []
     for site in context.so_far.python.site_packages:
-        for name in ("cudart", "nvrtc", "cublasLt", "cublas", "cufft", "curand", "cudnn", "nccl",
-                     "nvJitLink", "cusparse", "cusolver", "cupti"):  # fmt: skip
+        for name in ("cudart", "nvrtc", "cublasLt", "cublas", "cufft", "curand", "cudnn",
+                     "cudnn_*", "nccl", "nvJitLink", "cusparse", "cusolver", "cupti"):  # fmt: skip
             found += context.glob(f"{site}/nvidia/*/lib/lib{name}.so.*")
     return tuple(found)
 

@@ -30,6 +30,24 @@ class UnknownNameError(InputError):
     """No package, library or file is called that here."""
 
 
+_PROVIDER = "libonnxruntime_providers_"
+_PRELOADED = (
+    "traced as after onnxruntime.preload_dlls() (1.21 and newer) or `import torch`: without one of "
+    "them the libraries of the nvidia wheels are on no search path"
+)
+
+
+def _seen(path: str, error: str) -> tuple[str, str]:
+    """(text, exception) that a user sees when the package's library ``path`` does not load.
+
+    ONNX Runtime opens its providers when a session asks for one: it logs the path (releases up to
+    1.21 the name alone), and goes on without.
+    """
+    if posixpath.basename(path).startswith(_PROVIDER):
+        return f"Failed to load library {path} with error: {error}", ""
+    return error, "ImportError"
+
+
 @dataclass(frozen=True)
 class Node:
     """A library in the tree. ``path`` None: it is not found. ``again``: shown before."""
@@ -154,7 +172,8 @@ class _Trace:
             return self._answer(name, "package", folder, [], None, "ImportError", note)
         for path in preloaded:
             self._open(path)
-        steps, first = [], None
+        steps: list[Step] = []
+        first: tuple[str, str] | None = None
         for path in libraries[:_EXTENSIONS_SHOWN]:
             is_module = "cpython-" in path or ".abi3." in path
             process = self.process.fork()
@@ -164,10 +183,16 @@ class _Trace:
                 else process.dlopen(path, caller=self.caller)
             )
             steps.append(self._step(opened))
-            first = first or opened.error
+            if first is None and opened.error:
+                first = path, opened.error
         left = len(libraries) - _EXTENSIONS_SHOWN
-        notes = (f"{left} more libraries of this package were not looked at",) if left > 0 else ()
-        return self._answer(name, "package", folder, steps, first, "ImportError", notes)
+        notes = [f"{left} more libraries of this package were not looked at"] if left > 0 else []
+        if name == "onnxruntime" and any(
+            posixpath.basename(p).startswith(_PROVIDER) for p in libraries
+        ):
+            notes.append(_PRELOADED)
+        error, exception = _seen(*first) if first else (None, "")
+        return self._answer(name, "package", folder, steps, error, exception, tuple(notes))
 
     def _torch(self, folder: str) -> Explanation:
         sys_path = self.context.so_far.python.sys_path

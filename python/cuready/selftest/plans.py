@@ -12,6 +12,10 @@ from cuready.errors import CureadyError, InputError, LibraryNotFound
 __all__ = ["BUILD_HINT", "check", "describe", "info_lines"]
 
 RTX_TAGS = (b"vtrt",)
+RTX_LIBRARY = {
+    True: "cuready does not drive TensorRT for RTX; a program that does may take this plan",
+    False: "TensorRT for RTX runs plans of its own alone",
+}
 
 BUILD_HINT = "`cuready engine build` makes a plan from an ONNX model"
 UNKNOWN_HINT = (
@@ -37,6 +41,7 @@ def describe(path: Path, library: Path | None = None) -> dict[str, Any]:
         "hardware_compatibility": plan.hardware_compatibility,
         "has_host_code": plan.has_host_code,
         "reason": plan.reason,
+        "library": str(library) if library else None,
     }
     rtx = rtx_version(path)
     if rtx is not None:
@@ -44,7 +49,7 @@ def describe(path: Path, library: Path | None = None) -> dict[str, Any]:
     facts["libraries"] = [
         _judge(info, plan, rtx is not None)
         for info in rt.find_libraries(library)
-        if not info.problem
+        if not info.problem or library is not None  # the one that was named is judged all the same
     ]
     facts["loads_here"] = next(
         (entry["path"] for entry in facts["libraries"] if entry["loads"]), None
@@ -85,6 +90,11 @@ def rtx_version(path: Path) -> str | None:
 def _judge(info: rt.LibraryInfo, plan: rt.PlanInfo, is_rtx: bool) -> dict[str, Any]:
     """One library: its version, and what it says to the plan by the header alone."""
     entry: dict[str, Any] = {"path": info.path, "kind": info.kind, "loads": False}
+    if info.problem:
+        return entry | {"why": info.problem}
+    if info.kind == "rtx":
+        entry["why"] = RTX_LIBRARY[is_rtx]
+        return entry
     try:
         library = rt.load(info.path)
         entry["version"] = str(library.version)
@@ -122,8 +132,11 @@ def info_lines(facts: dict[str, Any]) -> list[str]:
     if facts["has_host_code"]:
         lines.append("  holds code for the host: load it only when you trust where it is from")
     if not facts["libraries"]:
-        lines.append("  no TensorRT library is installed here")
+        asked = facts["library"]
+        where = f"at {asked}" if asked else "is installed here"
+        lines.append(f"  no TensorRT library {where}")
     for entry in facts["libraries"]:
         verdict = "can load it" if entry["loads"] else f"cannot: {entry['why']}"
-        lines.append(f"  {entry['kind']} {entry.get('version', '')} at {entry['path']}: {verdict}")
+        name = f"{entry['kind']} {entry.get('version', '')}".rstrip()
+        lines.append(f"  {name} at {entry['path']}: {verdict}")
     return lines

@@ -43,12 +43,14 @@ def selftest(options: Options, on_event: Watcher | None = None) -> Report:
 
 def _check_plan(options: Options) -> None:
     import cuready.runtime as rt
+    from cuready.selftest import plans
 
     assert options.engine is not None  # noqa: S101 - the caller looked
     plan = rt.probe(options.engine)
     if plan.kind == "unknown":
         message = f"--engine {options.engine}: {plan.reason or 'no TensorRT plan'}"
         raise InputError(message, hint="`cuready engine info FILE` says what a file is")
+    plans.check(options.engine)  # one that was cut short would fail on the GPU, minutes later
 
 
 def _describe(report: Report) -> None:

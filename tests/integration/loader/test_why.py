@@ -112,3 +112,25 @@ def test_an_empty_name_is_no_question(name: str, capsys: pytest.CaptureFixture[s
     code, out, err = why(capsys, name)
     assert (code, out) == (2, "")
     assert "an empty name" in err
+
+
+def test_a_provider_that_does_not_load_is_told_as_onnxruntime_logs_it(
+    env: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Importing works; a session that asks for the provider logs this text and goes on without."""
+    (env.site / "onnxruntime/capi").mkdir(parents=True)
+    (env.site / "onnxruntime/__init__.py").write_text("")
+    part = env.lib("libcudnn_adv.so.9", into=f"{env.site_name}/nvidia/cudnn/lib")
+    gone = env.lib("libcurand.so.10")
+    provider = env.lib("libonnxruntime_providers_cuda.so", needs=[part, gone],
+                       into=f"{env.site_name}/onnxruntime/capi")  # fmt: skip
+    gone.unlink()
+    env.distribution("onnxruntime-gpu", "1.31.1", [provider])
+    code, out, _ = why(capsys, "onnxruntime", "--prefix", f"{env.folder}/env")
+    assert code == 1
+    assert "preload_dlls" in out
+    assert f"libcudnn_adv.so.9 => {part}" in out
+    assert out.rstrip().splitlines()[-1].strip() == (
+        f"Failed to load library {provider} with error: "
+        "libcurand.so.10: cannot open shared object file: No such file or directory"
+    )

@@ -61,6 +61,8 @@ def test_a_model_is_built_and_its_plan_is_named(engine: Command, tmp_path: Path)
     assert (tmp_path / "times.bin").stat().st_size > 0
     info = json.loads(engine("info", "m.plan", "--format", "json").stdout)
     assert (info["kind"], info["built_by"]) == ("tensorrt-rtx", RELEASE)
+    (library,) = [entry for entry in info["libraries"] if entry["kind"] == "rtx"]
+    assert "a program that does may take this plan" in library["why"]
 
 
 @pytest.mark.parametrize(

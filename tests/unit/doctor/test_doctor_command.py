@@ -212,3 +212,17 @@ def test_reader_that_hangs_costs_its_own_answer_only() -> None:
     assert statuses["DRV01"]["status"] == "unknown"
     assert "no answer within" in statuses["DRV01"]["reason"]
     assert document["summary"]["errors"] == 0
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["doctor", "--format", "json"], ["--help"]])
+def test_a_full_disk_is_told_as_one(arguments: list[str]) -> None:
+    """`cuready doctor > FILE` where FILE's disk takes no more."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cuready", *arguments],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 3
+    assert done.stderr == (
+        "cuready: error: the output cannot be written: No space left on device\n"
+    )

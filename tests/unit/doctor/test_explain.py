@@ -70,6 +70,30 @@ def test_no_pattern_is_slow_on_a_long_hostile_log() -> None:
         assert explain_text(text) == ()
 
 
+HEALTHY = """
+bin /opt/env/lib/python3.10/site-packages/bitsandbytes/libbitsandbytes_cuda118.so
+UserWarning: the operator 'aten::nonzero' is not supported on the MPS backend. Falling back to cpu.
+Applied providers: ['CPUExecutionProvider'], with options: {'CPUExecutionProvider': {}}
+adb: No devices were found
+AttributeError: module 'torch' has no attribute 'float8_e4m3fn'
+"""
+
+
+def test_lines_that_only_look_like_a_fault_are_not_explained() -> None:
+    """A wrong answer costs more than none."""
+    assert explain_text(HEALTHY) == ()
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [(35, "TRT04"), (222, "TRT04"), (34, "DRV14"), (100, "DRV09"), (802, "DRV10"), (803, "DRV02"),
+     (804, "DRV13"), (999, "DRV08"), (2, None), (46, None)],
+)  # fmt: skip
+def test_tensorrt_prints_one_text_for_many_causes(code: int, wanted: str | None) -> None:
+    text = f"[TRT] [W] CUDA initialization failure with error: {code}. Please check your CUDA"
+    assert [answer.id for answer in explain_text(text)] == ([wanted] if wanted else [])
+
+
 def test_what_a_message_names_is_told() -> None:
     text = "nvrtc: error: failed to open libnvrtc-builtins.so.13.0."
     assert explain_text(text)[0].details == {"library": "libnvrtc-builtins.so.13.0"}
@@ -103,7 +127,7 @@ def test_a_root_cause_found_here_answers_for_its_symptom() -> None:
 
 def test_several_causes_in_one_log_are_all_told_the_most_telling_first() -> None:
     log = (
-        "RuntimeError: No CUDA GPUs are available\n"
+        "CUDA error: no CUDA-capable device is detected\n"
         "NVRM: The NVIDIA GPU is not supported by open nvidia.ko because of GSP\n"
     )
     assert [answer.id for answer in explain_text(log)] == ["DRV06", "DRV09"]

@@ -33,6 +33,14 @@ TEMPLATE: dict[str, Any] = {
 }
 
 
+@pytest.mark.parametrize("user", ["nvidia", "torch", "python", "lib"])
+def test_a_user_called_like_a_package_does_not_blank_the_report(user: str) -> None:
+    """Jetson's first user is called nvidia."""
+    redactor = Redactor(Identity((user,), (f"/home/{user}",), ()))
+    command = f"/home/{user}/env/bin/python -m pip install nvidia-cudnn-cu12 torch /usr/lib"
+    assert redactor.text(command) == command.replace(f"/home/{user}", "/home/<user>")
+
+
 @given(user=names, host=names, secret=secrets, uuid=uuids, before=separators, after=separators)
 def test_no_identity_survives(
     user: str, host: str, secret: str, uuid: str, before: str, after: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,18 @@ def test_conda_packages_come_back_by_their_exact_builds() -> None:
 
 def test_nothing_changed_needs_no_way_back() -> None:
     assert plan_return([dist("a", "1")], environment(dist("A", "1"))) == ()
+
+
+def test_the_repair_of_a_named_environment_is_the_one_that_is_undone() -> None:
+    """The last one of all may be of another project."""
+    for stamp, prefix in (("2026-01-01", "/one"), ("2026-01-02", "/other")):
+        python = replace(environment(dist("a", "1")).python, prefix=prefix)
+        started = journal.start(Snapshot(taken_at=stamp, python=python), ["true"])
+        started.mark(0, "done", 0)
+    assert journal.latest().prefix == "/other"
+    assert journal.latest("/one").prefix == "/one"
+    with pytest.raises(InputError, match="no repair to undo in /third"):
+        journal.latest("/third")
 
 
 def test_without_a_repair_there_is_nothing_to_undo() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -15,7 +16,7 @@ from tests.zoo.__main__ import verdict
 from cuready.doctor.engine import Diagnosis, diagnose
 from cuready.doctor.finding import Severity
 from cuready.doctor.registry import all_checks
-from cuready.snapshot import Snapshot, load
+from cuready.snapshot import NativeProbe, Snapshot, load
 
 ALL = [item for kind in ("healthy", "fault", "near miss") for item in exhibits(kind)]
 FILES = sorted((Path(__file__).parents[2] / "data" / "zoo").glob("*.json"))
@@ -39,6 +40,39 @@ def test_every_check_has_an_exhibit(kind: str) -> None:
     covered = {item.id for item in exhibits(kind)}
     missing = [check.id for check in all_checks() if check.id not in covered]
     assert missing == []
+
+
+CATALOGUE = frozenset(
+    f"{group}{number:02}"
+    for group, count in {"DRV": 16, "CTR": 6, "WSL": 2, "VIS": 4, "MIG": 1, "PY": 21, "LIB": 16,
+                         "BLD": 5, "TRT": 5}.items()
+    for number in range(1, count + 1)
+)  # fmt: skip
+"""The ids that were promised; more may come, none may go."""
+
+
+def test_the_catalogue_keeps_its_promise() -> None:
+    assert len(CATALOGUE) == 76
+    assert {check.id for check in all_checks()} >= CATALOGUE
+
+
+def test_most_faults_are_found_from_files_alone() -> None:
+    """With neither NVML nor libcuda asked; at least 60 of the 76."""
+    fires = set()
+    for item in exhibits("fault"):
+        files = dataclasses.replace(item.build(), nvml=NativeProbe(), cuda=NativeProbe())
+        fires |= {found.id for found in diagnose(files).findings if found.id == item.id}
+    assert CATALOGUE - fires == {"DRV16", "MIG01", "VIS03"}
+
+
+@pytest.mark.parametrize("item", exhibits("near miss"), ids=by_name)
+def test_near_miss_is_looked_at(item: Exhibit) -> None:
+    """A check without its facts, or of another system, is silent whatever it would say."""
+    result = next(r for r in diagnose(item.build()).checks if r.id == item.id)
+    if item.id == "MAC01":  # fires on every Mac, so that only another system is close
+        assert result.reason == "not a question on Linux"
+    else:
+        assert not result.reason.startswith(("reader ", "not a question on", "the check itself"))
 
 
 @pytest.mark.parametrize("item", exhibits("fault"), ids=by_name)

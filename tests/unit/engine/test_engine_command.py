@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -70,7 +71,32 @@ DAMAGED = {
     "short.plan": (plans.affine()[:20], "ends inside its header", 2),
     "cut.plan": (plans.affine()[:200], "cut short", 1),
     "text.plan": (b"hello, this is no plan at all, only some text", 'its tag is "hell"', 2),
+    "packed.plan.xz": (b"\xfd7zXZ\0" + bytes(60), 'its tag is "?7zX"', 2),
 }
+
+
+def test_names_of_any_bytes_are_read_and_told(engine: Command, tmp_path: Path) -> None:
+    """What the shell's completion gives for a name in Latin-1."""
+    folder = os.fsdecode(b"caf\xe9")
+    (tmp_path / folder).mkdir()
+    name = f"{folder}/affine.plan"
+    (tmp_path / name).write_bytes(plans.affine())
+    facts = json.loads(engine("info", name, "--format", "json").stdout)
+    assert (facts["path"], facts["built_by"]) == (name, "10.6.0")
+    done = engine("run", "affine.plan", "--library", folder)
+    assert done.returncode == 1
+    assert "there is no TensorRT library at caf" in done.stderr
+    (tmp_path / name).write_bytes(plans.affine()[:20])
+    assert "ends inside its header" in engine("inspect", name).stderr
+
+
+def test_a_library_that_was_named_and_is_none_is_told(engine: Command, tmp_path: Path) -> None:
+    (tmp_path / "libnvinfer.so.10").write_text("no library")
+    done = engine("info", "affine.plan", "--library", "libnvinfer.so.10")
+    assert "libnvinfer.so.10: cannot: not a shared library" in done.stdout
+    (tmp_path / "empty").mkdir()
+    done = engine("info", "affine.plan", "--library", "empty")
+    assert "no TensorRT library at empty" in done.stdout
 
 
 @pytest.mark.parametrize("name", DAMAGED)
@@ -293,3 +319,24 @@ def test_the_builders_errors_are_made_readable(words: str, meaning: str) -> None
     reason, hint = readable("it built nothing", [words])
     assert meaning in reason
     assert hint
+
+
+def test_an_input_larger_than_the_memory_is_one_line(engine: Command) -> None:
+    done = engine("run", "affine.plan", "--shape", "x=99999999999x99")
+    assert done.returncode == 3
+    assert done.stderr.startswith("cuready: error: not enough memory: Unable to allocate")
+    assert "bug" not in done.stderr
+
+
+def test_what_a_build_could_not_write_or_open_is_said_before_it(
+    engine: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"")
+    done = engine("build", "m.onnx", "--timing-cache", "gone/cache")
+    assert done.returncode == 2
+    assert "--timing-cache gone/cache: there is no folder gone" in done.stderr
+    name = os.fsdecode(b"caf\xe9.onnx")
+    (tmp_path / name).write_bytes(b"")
+    done = engine("build", name)
+    assert done.returncode == 2
+    assert "opens no name that is not UTF-8" in done.stderr

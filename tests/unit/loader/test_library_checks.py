@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.loader.snapshots import (
     ADA,
@@ -9,15 +11,19 @@ from tests.unit.loader.snapshots import (
     MORE_FIRING,
     MORE_SILENT,
     PASCAL,
+    SITE,
     _torch_code,
     _twins,
+    dist,
+    missing,
+    record,
     snap,
 )
 
 from cuready.doctor.engine import diagnose
 from cuready.doctor.finding import Confidence, Finding, Severity
 from cuready.doctor.registry import Skipped, Unknown, all_checks
-from cuready.snapshot import Snapshot
+from cuready.snapshot import LibraryFile, Resolution, Snapshot
 
 CHECKS = {item.id: item for item in all_checks()}
 
@@ -57,6 +63,64 @@ def test_one_fault_gives_at_most_one_error(check_id: str) -> None:
     errors = [item.id for item in diagnose(CASES[check_id][0]).findings
               if item.severity is Severity.ERROR and item.id.startswith(("LIB", "PY"))]  # fmt: skip
     assert len(errors) <= 1, errors
+
+
+PROVIDER = missing("libcublasLt.so.12", "onnxruntime-gpu 1.20.2", "onnxruntime")
+LACKING = ("libcublasLt.so.12", "libcurand.so.10", "libcufft.so.11", "libcudnn.so.9")
+
+
+def lacks(library: LibraryFile, *sonames: str) -> LibraryFile:
+    return replace(library, missing=tuple(Resolution(name, library.path) for name in sonames))
+
+
+def test_all_that_a_provider_lacks_is_one_finding_with_one_command() -> None:
+    """One after the other, a user would run the doctor once for each wheel."""
+    box = snap(dist("onnxruntime-gpu", "1.20.2"), libraries=(lacks(PROVIDER, *LACKING),))
+    assert [item.id for item in diagnose(box).findings] == ["LIB07"]
+    (finding,) = found("LIB07", box)
+    assert "libcublasLt.so.12 and 3 more libraries" in finding.cause
+    for wheel in ("cublas-cu12", "curand-cu12", "cufft-cu12", "'nvidia-cudnn-cu12==9.*'"):
+        assert wheel in finding.fix[0].commands[0]
+    assert "preload_dlls" in finding.fix[0].note
+
+
+def test_the_packages_own_list_of_cuda_is_installed_where_it_has_one() -> None:
+    ort = dist("onnxruntime-gpu", "1.31.1", requires=('nvidia-cufft~=12.0; extra == "cuda"',))
+    library = lacks(PROVIDER, "libcublasLt.so.13", "libcudart.so.13")
+    (finding,) = found("LIB07", snap(ort, cuda="13.0", libraries=(library,)))
+    assert finding.fix[0].commands[0].endswith("'onnxruntime-gpu[cuda,cudnn]==1.31.1'")
+
+
+def test_the_cudnn_that_is_installed_is_not_called_another_major() -> None:
+    library = lacks(PROVIDER, "libcudnn_adv.so.9")
+    box = snap(dist("nvidia-cudnn-cu12", "9.28.0.42"), libraries=(library,))
+    (finding,) = found("LIB06", box)
+    assert finding.title == "cuDNN 9 is installed where the loader does not look"
+    assert "majors" not in finding.cause
+    assert f"export LD_LIBRARY_PATH={SITE}/nvidia/cudnn/lib" in finding.fix[0].commands[0]
+    without_driver = replace(box, gpus=())  # its parts need libcuda.so.1
+    assert found("LIB06", without_driver) == []
+
+
+def test_cudnn_is_of_the_family_that_the_library_was_linked_with() -> None:
+    library = replace(missing("libcudnn.so.9"), needed=("libcudart.so.11.0", "libcudnn.so.9"))
+    (finding,) = found("LIB06", snap(libraries=(library,)))
+    assert "'nvidia-cudnn-cu11==9.*'" in finding.fix[0].commands[0]
+
+
+@pytest.mark.parametrize("twins", ["cupy-cuda11x cupy-cuda12x", "onnxruntime onnxruntime-gpu"])
+def test_twins_of_one_family_do_not_hide_those_of_another(twins: str) -> None:
+    """More than one CuPy says nothing about OpenCV's wheels."""
+    shared = {"path": "cv2/cv2.abi3.so", "matches": "opencv-python"}
+    one, two = twins.split()
+    box = snap(
+        dist(one, "13.3.0"), dist(two, "13.3.0"),
+        dist("opencv-python", "5.0.0.93",
+             problems=(record("shared", others=("opencv-python-headless",), **shared),)),
+        dist("opencv-python-headless", "5.0.0.93",
+             problems=(record("shared", others=("opencv-python",), **shared),)),
+    )  # fmt: skip
+    assert "LIB02" in [item.id for item in diagnose(box).findings]
 
 
 def test_a_snapshot_without_facts_gives_no_finding() -> None:

@@ -25,6 +25,7 @@ from cuready.mirrors.net.content import check_head
 from cuready.mirrors.net.freshness import read_status
 from cuready.mirrors.net.ladder import ProbeKind, links_in
 from cuready.mirrors.net.partial import Partial
+from cuready.mirrors.net.prober import _records
 from cuready.mirrors.net.progress import Throttle
 from cuready.mirrors.net.request import DownloadRequest, FileKind, Source
 from cuready.mirrors.net.transfer import RateWatch, parse_content_range
@@ -398,3 +399,12 @@ def test_a_list_of_urls() -> None:
 def test_links_before_what_is_no_html_are_kept() -> None:
     page = '<a href="torch/">torch</a><![[[[<a href="lost/">'
     assert links_in(page) == ["torch/"]
+
+
+def test_the_keys_of_an_index_without_packages_are_no_file_names() -> None:
+    record = b'"python-3.12.0-h1_0.conda": {"size": 7}'
+    for packages, found in ((b"", []), (record, [(7, "python-3.12.0-h1_0.conda")])):
+        body = (
+            b'{"info": {"subdir": "noarch"}, "packages": {}, "packages.conda": {' + packages + b"}}"
+        )
+        assert list(_records(body)) == found

@@ -119,7 +119,13 @@ def test_no_gpu_is_one_line_and_code_3(run: Run) -> None:
     assert failed(report) == []
 
 
-def test_a_file_that_is_no_plan_is_refused_before_anything_runs(run: Run, tmp_path: Path) -> None:
+def test_a_file_that_is_no_plan_is_refused_before_anything_runs(
+    run: Run, tmp_path: Path, own_plans: object
+) -> None:
     (tmp_path / "text.plan").write_text("no plan at all, only some words of text in a file")
     with pytest.raises(InputError, match=r"text\.plan"):
         run(engine=tmp_path / "text.plan")
+    whole = Path(f"{own_plans}/right/a.plan").read_bytes()
+    (tmp_path / "cut.plan").write_bytes(whole[:-1])
+    with pytest.raises(InputError, match=r"cut\.plan: cut short"):
+        run(engine=tmp_path / "cut.plan")

@@ -29,7 +29,7 @@ uint16_t to_half(float value) {
     int exponent = 0;
     float const fraction = std::frexp(std::fabs(value), &exponent);  // [0.5, 1)
     auto const scaled = static_cast<int>(std::nearbyint(fraction * 2048));
-    return static_cast<uint16_t>(sign | ((exponent + 14) << 10) + (scaled - 1024));
+    return static_cast<uint16_t>(sign | (((exponent + 14) << 10) + (scaled - 1024)));
 }
 
 struct Vector {

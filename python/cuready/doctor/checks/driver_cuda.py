@@ -23,19 +23,27 @@ from cuready.doctor.registry import Outcome, Skipped, Unknown, check
 from cuready.snapshot import Snapshot
 
 
+def driver_of_a_gpu(snapshot: Snapshot) -> Version | Skipped | Unknown:
+    """The driver that CUDA would run on here, or why there is nothing to compare with it."""
+    if not facts.has_gpu(snapshot):
+        return Skipped("no NVIDIA GPU here")
+    driver = facts.driver_version(snapshot)
+    if driver is not None:
+        return driver
+    if snapshot.driver.module_loaded is False:
+        return Skipped("no driver is loaded")
+    return Unknown("the driver's version is not known")
+
+
 @check("DRV11", needs=("kernel-driver", "distributions"), systems=("Linux", "Windows"))
 def driver_too_old(snapshot: Snapshot) -> Outcome:
     """A package was built for a CUDA major that this driver does not reach."""
     needed = facts.cuda_packages(snapshot)
     if not needed:
         return Skipped("nothing here was built for CUDA")
-    if not facts.has_gpu(snapshot):
-        return Skipped("no NVIDIA GPU here")
-    driver = facts.driver_version(snapshot)
-    if driver is None:
-        if snapshot.driver.module_loaded is False:
-            return Skipped("no driver is loaded")
-        return Unknown("the driver's version is not known")
+    driver = driver_of_a_gpu(snapshot)
+    if not isinstance(driver, Version):
+        return driver
     # TensorRT has an id of its own (TRT04), which is a symptom of this one.
     asked = {name: cuda for name, cuda in needed.items() if not name.startswith("tensorrt")}
     answers = {name: _answer(snapshot, driver, cuda) for name, cuda in asked.items()}

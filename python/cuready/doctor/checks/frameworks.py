@@ -187,7 +187,6 @@ def two_onnxruntimes(snapshot: Snapshot) -> Outcome:
             cause=f"{' and '.join(names)} both own the folder onnxruntime/: which of them is there "
             "depends on the order of their installation.",
             evidence=[Evidence(item.metadata_path or item.name, item.version) for item in twins],
-            explains=("LIB02",),
             fix=(Fix((owner.uninstall(names), owner.install([f"{gpu.name}=={gpu.version}"]))),),
         )
     ]
@@ -214,7 +213,6 @@ def two_cupys(snapshot: Snapshot) -> Outcome:
             subject=", ".join(names),
             cause=f"{' and '.join(names)} are installed side by side and share the folder cupy/.",
             evidence=[Evidence(item.metadata_path or item.name, item.version) for item in found],
-            explains=("LIB02",),
             fix=(Fix((owner.uninstall(names), owner.install([f"{keep.name}=={keep.version}"]))),),
         )
     ]

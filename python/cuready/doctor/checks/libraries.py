@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 
 from packaging.version import Version
@@ -13,7 +14,7 @@ from cuready.doctor.checks.libraries_records import missing_from_record
 from cuready.doctor.finding import Evidence, Finding, Fix
 from cuready.doctor.installers import Installer, for_environment, for_package, reinstall_fitting
 from cuready.doctor.registry import Outcome, Skipped, check
-from cuready.snapshot import LibraryFile, Resolution, Snapshot, UnresolvedSymbol
+from cuready.snapshot import Distribution, LibraryFile, Resolution, Snapshot, UnresolvedSymbol
 
 _CUDA_SONAME = re.compile(
     r"^lib(?:cudart|cublas|cublasLt|nvrtc|cufft|cusparse|cusolver|nvJitLink|cupti|npp\w*)"
@@ -168,41 +169,80 @@ def another_nvjitlink(snapshot: Snapshot) -> Outcome:
     )  # fmt: skip
 
 
+def _lacking(
+    snapshot: Snapshot, wanted: Callable[[str], bool]
+) -> Iterator[tuple[LibraryFile, str]]:
+    """Each library that fails for want of others, with the first of them that is ``wanted``."""
+    for library in _failing(snapshot):
+        soname = next((m.soname for m in library.missing if wanted(m.soname)), None)
+        if soname is None or missing_from_record(snapshot, library):
+            continue
+        if library.role == "onnxruntime" and any("nvinfer" in m.soname for m in library.missing):
+            continue  # TRT03 says it
+        yield library, soname
+
+
 @check("LIB06", needs=("libraries",))
 def cudnn_8_wanted(snapshot: Snapshot) -> Outcome:
-    """A package needs a cuDNN of a major that is not installed."""
+    """A package needs a cuDNN of a major that is not installed, or not where it is looked for."""
     if not snapshot.libraries:
         return NOTHING_WALKED
+    have = [i for n, i in facts.distributions(snapshot) if n.startswith("nvidia-cudnn-")]
     found = []
-    for library in _failing(snapshot):
-        lacking = next((m.soname for m in library.missing if m.soname.startswith("libcudnn")), None)
-        if lacking is None or missing_from_record(snapshot, library):
-            continue
-        have = [i for n, i in facts.distributions(snapshot) if n.startswith("nvidia-cudnn-")]
-        wanted = lacking.rpartition(".")[2]
-        installed = f"; {have[0].name} {have[0].version} is installed" if have else ""
-        name = owner_name(library)
-        owner = for_package(snapshot, name)
-        family = facts.torch_cuda(snapshot) or Version("12")
-        wheel = f"nvidia-cudnn-cu{family.major}"
-        commands = (
-            [owner.install([name], upgrade=True)] if have
-            else [for_package(snapshot, wheel).install([f"{wheel}=={wanted}.*"])]
-        )  # fmt: skip
-        found.append(
-            catalogue.finding(
-                "LIB06",
-                subject=name,
-                title=None if have else f"A package needs cuDNN {wanted}, and none is found",
-                cause=f"{name} was linked with cuDNN {wanted} ({lacking}){installed}. "
-                "Different majors of cuDNN do not stand in for each other.",
-                evidence=evidence_of(library),
-                fix=(
-                    Fix(tuple(commands), f"a release built for the cuDNN here, or cuDNN {wanted}"),
-                ),
-            )
-        )
+    for library, soname in _lacking(snapshot, lambda name: name.startswith("libcudnn")):
+        wanted = soname.rpartition(".")[2]
+        same = next((item for item in have if item.version.partition(".")[0] == wanted), None)
+        # Without any cuDNN and without CUDA's libraries LIB07 names the wheels of both; and where
+        # there is no driver, parts of the right cuDNN do not load for want of libcuda.so.1.
+        told = not have and any(cuda_major_of(m.soname) for m in library.missing)
+        if not told and (same is None or facts.has_gpu(snapshot)):
+            found.append(_no_cudnn(snapshot, library, soname, have, same))
     return _once(found)
+
+
+def _no_cudnn(
+    snapshot: Snapshot, library: LibraryFile, lacking: str, have: list[Distribution],
+    same: Distribution | None,
+) -> Finding:  # fmt: skip
+    name, wanted = owner_name(library), lacking.rpartition(".")[2]
+    installed = f"; {have[0].name} {have[0].version} is installed" if have else ""
+    cause = (
+        f"{name} was linked with cuDNN {wanted} ({lacking}){installed}. "
+        "Different majors of cuDNN do not stand in for each other."
+    )
+    title: str | None = None
+    if same is not None:
+        title = f"cuDNN {wanted} is installed where the loader does not look"
+        cause = (
+            f"{name} needs {lacking} of cuDNN {wanted}; {same.name} {same.version} is installed, "
+            "and its folder is on no search path of that library."
+        )
+        folder = shlex.quote(f"{same.location}/nvidia/cudnn/lib")
+        command = f"export LD_LIBRARY_PATH={folder}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"
+        fix = Fix((command,), "lets the loader find the wheel's libraries")
+    elif have:
+        command = for_package(snapshot, name).install([name], upgrade=True)
+        fix = Fix((command,), f"a release built for the cuDNN here, or cuDNN {wanted}")
+    else:
+        title = f"A package needs cuDNN {wanted}, and none is found"
+        wheel = _cudnn_wheel(snapshot, library, wanted)
+        command = for_package(snapshot, name).install([wheel])
+        fix = Fix((command,), f"a release built for the cuDNN here, or cuDNN {wanted}")
+    return catalogue.finding(
+        "LIB06",
+        subject=name,
+        title=title,
+        cause=cause,
+        evidence=evidence_of(library),
+        fix=(fix,),
+    )
+
+
+def _cudnn_wheel(snapshot: Snapshot, library: LibraryFile, major: str) -> str:
+    """The requirement for cuDNN ``major``, in the family of the CUDA that ``library`` needs."""
+    own = next((found for name in library.needed if (found := cuda_major_of(name))), None)
+    torch = facts.torch_cuda(snapshot)
+    return f"nvidia-cudnn-cu{own or (torch.major if torch else 12)}=={major}.*"
 
 
 def cuda_major_of(soname: str) -> int | None:
@@ -220,15 +260,12 @@ def other_cuda_major(snapshot: Snapshot) -> Outcome:
     if not snapshot.libraries:
         return NOTHING_WALKED
     torch = facts.torch_cuda(snapshot)
-    found = []
-    for library in _failing(snapshot):
-        lacking = next((m.soname for m in library.missing if cuda_major_of(m.soname)), None)
-        if lacking is None or missing_from_record(snapshot, library):
-            continue
-        if library.role == "onnxruntime" and any("nvinfer" in m.soname for m in library.missing):
-            continue  # TRT03 says it
-        found.append(_other_major(snapshot, library, lacking, torch))
-    return _once(found)
+    return _once(
+        [
+            _other_major(snapshot, library, soname, torch)
+            for library, soname in _lacking(snapshot, lambda name: cuda_major_of(name) is not None)
+        ]
+    )
 
 
 def _other_major(
@@ -239,9 +276,13 @@ def _other_major(
     own = library.role == "torch"
     installer = for_package(snapshot, name)
     if same:
-        wheel = wheel_of(lacking, major or 12)
-        cause = f"{name} needs {lacking}, which no package brings and the loader finds nowhere."
-        fix = Fix((installer.install([wheel]),), f"brings {lacking}")
+        wheels = _wheels_of(snapshot, library, major or 12)
+        all_of_it = [item.soname for item in library.missing]
+        more = f" and {len(all_of_it) - 1} more libraries" if len(all_of_it) > 1 else ""
+        cause = (
+            f"{name} needs {lacking}{more}, which no package brings and the loader finds nowhere."
+        )
+        fix = Fix((installer.install(wheels),), _NOTES.get(library.role, f"brings {lacking}{more}"))
         title = f"{lacking} is not installed"
     else:
         cause = (
@@ -263,13 +304,34 @@ def _other_major(
     )
 
 
-def wheel_of(soname: str, major: int) -> str:
-    """The NVIDIA wheel for CUDA ``major`` that has ``soname``."""
+# https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#preload-dlls
+_NOTES = {
+    "onnxruntime": "what ONNX Runtime's provider needs; a program loads it with "
+    "onnxruntime.preload_dlls() (1.21 and newer), or by importing torch first"
+}
+
+
+def _wheels_of(snapshot: Snapshot, library: LibraryFile, major: int) -> list[str]:
+    """Requirements that bring everything that ``library`` lacks of CUDA and cuDNN, each once."""
+    for item in facts.installed(snapshot, owner_name(library)):
+        if any('extra == "cuda"' in text for text in item.requires):  # onnxruntime-gpu's own list
+            return [f"{item.name}[cuda,cudnn]=={item.version}"]
+    found: dict[str, None] = {}
+    for soname in (item.soname for item in library.missing):
+        if soname.startswith("libcudnn"):
+            found[_cudnn_wheel(snapshot, library, soname.rpartition(".")[2])] = None
+        elif (wheel := wheel_of(soname, major)) is not None:
+            found[wheel] = None
+    return list(found) or [f"cuda-toolkit=={major}.*"]
+
+
+def wheel_of(soname: str, major: int) -> str | None:
+    """The NVIDIA wheel for CUDA ``major`` that has ``soname``; None when no known one has."""
     for row in rows("wheels_nvidia", "packages"):
         libraries = (row.get("linux") or {}).get("libs", ())
         if row["cuda_major"] == str(major) and any(x.endswith("/" + soname) for x in libraries):
             return str(row["package"])
-    return f"cuda-toolkit=={major}.*"
+    return None
 
 
 @check("LIB08", needs=("libraries",))

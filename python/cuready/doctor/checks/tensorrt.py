@@ -10,6 +10,7 @@ from cuready.compat.capability import ComputeCapability, parse_capability
 from cuready.compat.driver import floor_of, runs_cuda, spell
 from cuready.compat.verdict import Verdict
 from cuready.doctor import catalogue, facts
+from cuready.doctor.checks.driver_cuda import driver_of_a_gpu
 from cuready.doctor.finding import Confidence, Evidence, Fix, Severity
 from cuready.doctor.installers import for_package, install_driver, join
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
@@ -178,13 +179,9 @@ def tensorrt_for_newer_cuda(snapshot: Snapshot) -> Outcome:
     families = _families(snapshot)
     if not families:
         return Skipped("no TensorRT of a known CUDA family here")
-    if not facts.has_gpu(snapshot):
-        return Skipped("no NVIDIA GPU here")
-    driver = facts.driver_version(snapshot)
-    if driver is None:
-        if snapshot.driver.module_loaded is False:
-            return Skipped("no driver is loaded")
-        return Unknown("the driver's version is not known")
+    driver = driver_of_a_gpu(snapshot)
+    if not isinstance(driver, Version):
+        return driver
     worst = max(families)
     answer = runs_cuda(driver, Version(str(worst)), facts.platform_tag(snapshot))
     if answer.verdict is Verdict.UNKNOWN:

@@ -105,13 +105,19 @@ def _kept(item: Distribution) -> Distribution:
     )
 
 
-def latest() -> Record:
-    """The last repair that changed something and was not undone. Raises InputError when none."""
+def latest(prefix: str | None = None) -> Record:
+    """The last repair that changed something and was not undone, of ``prefix`` where it is given.
+
+    Raises InputError when there is none.
+    """
     for path in sorted(folder().glob("*.json"), reverse=True):
         record = _read(path)
+        if prefix is not None and record.prefix != prefix:
+            continue
         if not record.undone and any(step.status in ("done", "failed") for step in record.steps):
             return record
-    raise InputError("no repair to undo", hint=f"cuready keeps its records in {folder()}")
+    where = f" in {prefix}" if prefix is not None else ""
+    raise InputError(f"no repair to undo{where}", hint=f"cuready keeps its records in {folder()}")
 
 
 def _read(path: Path) -> Record:

@@ -31,7 +31,10 @@ __all__ = ["HttpProber"]
 
 _METADATA_BYTES = 256 * 1024
 _STATUS_BYTES = 4 * 1024 * 1024
-_RECORD = re.compile(rb'"([A-Za-z0-9_.+!-]+\.(?:conda|tar\.bz2))"\s*:\s*\{([^{}]*)\}')
+# NAME-VERSION-BUILD; the key "packages.conda" of an empty index has no dash.
+_RECORD = re.compile(
+    rb'"([A-Za-z0-9_.+!]+-[A-Za-z0-9_.+!-]+\.(?:conda|tar\.bz2))"\s*:\s*\{([^{}]*)\}'
+)
 _SIZE = re.compile(rb'"size"\s*:\s*(\d{1,12})')
 
 
