@@ -128,7 +128,11 @@ def product(random: np.random.Generator) -> Case:
     )  # fmt: skip
 
 
-CASES: dict[str, Callable[[np.random.Generator], Case]] = {"wide": wide, "convolution": convolution, "product": product}
+CASES: dict[str, Callable[[np.random.Generator], Case]] = {
+    "wide": wide,
+    "convolution": convolution,
+    "product": product,
+}
 USUAL = ("convolution", "product")
 
 

@@ -163,8 +163,8 @@ MEANINGS: tuple[tuple[str, str, str], ...] = (
      "`cuready compat` lists the TensorRT releases for this GPU"),
     (r"(libnvinfer_builder_resource[\w.]*\w): cannot enable executable stack",
      "the C library does not let TensorRT's builder load {0}, which asks for an executable stack",
-     "glibc 2.41 and newer refuse that: `patchelf --clear-execstack` on that file, or TensorRT 10.8 "
-     "or newer"),
+     "glibc 2.41 and newer refuse that: run `patchelf --clear-execstack` on the file, or take a "
+     "newer TensorRT"),
     (r"Unable to load library: (libnvinfer_builder_resource_sm\d[\w.]*\w)",
      "the builder's kernels for this GPU are not installed: {0} is missing",
      "install the complete TensorRT of this version; libnvinfer_builder_resource_*.so lie beside "

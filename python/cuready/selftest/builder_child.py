@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-
 # Precisions that a strongly typed network has from its model → how a model gets them.
 # https://docs.nvidia.com/deeplearning/tensorrt/11.4.1/api/migration/tensorrt-10x-to-11x-python-api-reference.html
 AUTOCAST = (
