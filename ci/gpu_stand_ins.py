@@ -3,12 +3,12 @@
 The plans that come out are TensorRT's own. Neither stand-in holds a kernel.
 
 ``plugins``: TensorRT's Python binding links to libnvinfer_plugin, and that of 8.6 to cuBLAS and
-cuDNN, 1 GB that the builder itself has not used since 8.6 (its release notes). This one has no
-plugins in it.
+cuDNN, 1 GB that the builder does not use of itself since 8.6 (release notes of 8.5.2). This one has
+no plugins in it.
 
-``kernels``: since 10.13 the builder's kernels are one library for each GPU architecture, and the
-one for the GPU at hand is asked for by name. Maven's package has only ``_ptx``, the kernels as PTX.
-This one answers for the architecture and hands out what ``_ptx`` has.
+``kernels``: in new releases the builder's kernels are one library for each GPU architecture, and
+the one for the GPU at hand is asked for by name. Maven's package has only ``_ptx``, the kernels as
+PTX. This one answers for the architecture and hands out what ``_ptx`` has.
 """
 
 from __future__ import annotations
