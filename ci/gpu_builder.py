@@ -146,7 +146,7 @@ class Command:
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(self.python), *CLI, *arguments, "--format", "json"], env=self.environment,
-            capture_output=True, text=True, check=False, timeout=400,
+            capture_output=True, text=True, check=False, timeout=200,
         )  # fmt: skip
 
 
@@ -244,12 +244,12 @@ def main() -> int:
         make = typed_convolution if typed and name == "convolution" else CASES[name]
         try:
             entries.append(build(command, make(random), folder))
-        except RuntimeError as error:
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
             problems.append(str(error))
     write_manifest(arguments.folder, arguments.release, entries)
     try:
         refusals(command, folder, random, typed=typed)
-    except RuntimeError as error:
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
         problems.append(str(error))
     for problem in problems:
         print(f"FAILED: {problem}")

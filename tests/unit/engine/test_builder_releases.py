@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +91,23 @@ def test_since_11_the_model_decides_and_the_conversion_is_named(
     assert not outcome.ok
     assert f"cannot be told to use {precision}" in outcome.reason
     assert advice in outcome.hint
+
+
+def test_the_command_needs_no_native_core_and_no_numpy(build: Build, tmp_path: Path) -> None:
+    """So that it runs in the old interpreter that an old binding is for."""
+    build("8.6")  # writes the package
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    program = (
+        "import sys; sys.modules.update({'cuready._core': None, 'numpy': None})\n"
+        "from cuready.cli.main import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "engine", "build", "m.onnx", "-o", "n.plan", "--opt", "x=1x4"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "built by TensorRT 8.6.0" in done.stdout
 
 
 def test_what_8_6_has_not_is_refused_by_name(build: Build) -> None:

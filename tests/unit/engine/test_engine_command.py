@@ -299,6 +299,11 @@ def test_profiles_are_made_from_options() -> None:
             "tensorrt cannot be imported: libnvonnxparser.so.11: cannot open shared object file:",
             "needs libnvonnxparser.so.11",
         ),
+        (
+            "CUDA error 222 loading a kernel: the provided PTX was compiled with an unsupported "
+            "toolchain.",
+            "driver is older than the CUDA",
+        ),
         ("Could not find any implementation for node conv1.", "the layer conv1"),
         (
             "Network has dynamic or shape inputs, but no optimization profile has been defined.",
