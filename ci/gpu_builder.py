@@ -31,6 +31,7 @@ CLI = (
     "-c", "import sys; from cuready.cli.main import main; sys.exit(main())", "engine", "build",
 )  # fmt: skip
 WIDE = 64
+BUILT_BY = "the GPU that built it"
 STRONGLY_TYPED = 11  # since this major, a model's own types are what is computed in
 
 
@@ -45,7 +46,7 @@ class Case:
     outputs: Arrays
     tolerance: float
     options: Sequence[str] = field(default=())
-    hardware: str = "the GPU that built it"
+    hardware: str = BUILT_BY
 
 
 def model(nodes: list[Any], inputs: list[Any], outputs: list[Any], weights: Arrays) -> Any:
@@ -128,12 +129,18 @@ def product(random: np.random.Generator) -> Case:
     )  # fmt: skip
 
 
+def plain_product(random: np.random.Generator) -> Case:
+    case = product(random)
+    return replace(case, name="matmul", about="x W", options=(), hardware=BUILT_BY)
+
+
 CASES: dict[str, Callable[[np.random.Generator], Case]] = {
     "wide": wide,
     "convolution": convolution,
     "product": product,
+    "plain": plain_product,
 }
-USUAL = ("convolution", "product")
+USUAL = ("convolution", "plain", "product")
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,7 @@ def build(command: Command, case: Case, folder: Path) -> dict[str, Any]:
         "file": f"{folder.name}/{target.name}",
         "built_by": report["release"],
         "about": case.about,
-        "native": case.hardware == "the GPU that built it",
+        "native": case.hardware == BUILT_BY,
         "version_compatible": False,
         "hardware": case.hardware,
         "lean_runtime_inside": False,

@@ -13,7 +13,6 @@ PTX. This one answers for the architecture and hands out what ``_ptx`` has.
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -46,6 +45,16 @@ extern "C" Section getCaskKLibSection_INTERNAL(int number, std::string const&) {
 }
 """
 
+NO_KERNELS = """
+#include <string>
+struct Section { char const* begin; char const* end; };
+extern "C" int getNbCaskKLibs_INTERNAL(std::string const&) { return 0; }
+extern "C" Section getCaskKLibSection_INTERNAL(int, std::string const&) { return {}; }
+"""
+
+# A plan for Ampere and newer is built with all of these, and with _ptx (read in libnvinfer 11.2.1).
+ARCHITECTURES = ("sm80", "sm86", "sm89", "sm90", "sm100", "sm120")
+
 
 def plugins(library: Path, folder: Path) -> Path | None:
     """An empty libnvinfer_plugin in ``folder``; None where there is one beside libnvinfer."""
@@ -54,14 +63,20 @@ def plugins(library: Path, folder: Path) -> Path | None:
 
 
 def kernels(library: Path, folder: Path, capabilities: Iterable[str]) -> list[Path]:
-    """Libraries for GPUs ("9.0") that hand out PTX; none where more than PTX is there."""
+    """Libraries for GPUs ("9.0") that hand out PTX, and empty ones for the other architectures.
+
+    None where more than PTX is there.
+    """
     there = sorted(library.parent.glob("libnvinfer_builder_resource*.so.*"))
     if len(there) != 1 or "_ptx.so." not in there[0].name:
         return []
-    source = KERNELS.replace("@PTX@", str(there[0]))
+    own = {f"sm{one.replace('.', '')}" for one in capabilities}
     return [
-        _compile(source, folder / there[0].name.replace("_ptx.", f"_sm{number}."))
-        for number in sorted({re.sub("[^0-9]", "", one) for one in capabilities})
+        _compile(
+            KERNELS.replace("@PTX@", str(there[0])) if name in own else NO_KERNELS,
+            folder / there[0].name.replace("_ptx.", f"_{name}."),
+        )
+        for name in sorted(own.union(ARCHITECTURES))
     ]
 
 

@@ -166,9 +166,9 @@ MEANINGS: tuple[tuple[str, str, str], ...] = (
      "glibc 2.41 and newer refuse that: run `patchelf --clear-execstack` on the file, or take a "
      "newer TensorRT"),
     (r"Unable to load library: (libnvinfer_builder_resource_sm\d[\w.]*\w)",
-     "the builder's kernels for this GPU are not installed: {0} is missing",
+     "kernels of a GPU architecture that the builder needs are not installed: {0} is missing",
      "install the complete TensorRT of this version; libnvinfer_builder_resource_*.so lie beside "
-     "libnvinfer, one for each GPU architecture"),
+     "libnvinfer, one for each architecture, and a plan for Ampere and newer needs them all"),
     (r"Unable to load library: (libnvinfer_builder_resource[\w.]*\w)",
      "a part of TensorRT's builder is missing: {0}",
      "install the complete TensorRT of this version; its builder resources lie beside libnvinfer"),

@@ -280,7 +280,7 @@ def test_profiles_are_made_from_options() -> None:
         ("CUDA initialization failure with error: 35", "CUDA error 35"),
         (
             "Unable to load library: libnvinfer_builder_resource_sm90.so.10.15.1: cannot open",
-            "kernels for this GPU are not installed: libnvinfer_builder_resource_sm90.so.10.15.1 is",
+            "are not installed: libnvinfer_builder_resource_sm90.so.10.15.1 is missing",
         ),
         (  # github.com/TNTwise/REAL-Video-Enhancer/issues/85
             "Unable to load library: libnvinfer_builder_resource.so.10.7.0: libnvinfer_builder_"
