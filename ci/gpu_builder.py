@@ -15,6 +15,7 @@ import argparse
 import datetime
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -243,7 +244,8 @@ def main() -> int:
             environment[name] = value
     command = Command(arguments.python, environment)
     folder = arguments.folder / arguments.release
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # what an earlier call left says nothing of this one
+    folder.mkdir(parents=True)
     typed = int(arguments.release.split(".")[0]) >= STRONGLY_TYPED
     random = np.random.default_rng(5)
     entries, problems = [], []

@@ -145,7 +145,7 @@ class Suite:
             # What it says without its kernels for this GPU is worth a row of its own.
             results[f"{name} as it came"] = {**results[name], "ok": None}
             notes.append("PTX in place of this GPU's kernels")
-            results[name] = self.run_builder(name, release, (library.parent, extra))
+            results[name] = self.run_builder(f"{name} with PTX", release, (library.parent, extra))
         if notes:
             results[name]["summary"] += f" (with {', '.join(notes)})"
         plans = sorted(path.stem for path in (self.work.built / release).glob("*.plan"))
@@ -164,10 +164,10 @@ class Suite:
         command = [sys.executable, str(ROOT / "ci" / "gpu_builder.py"), "--release", release,
                    "--python", str(own or sys.executable), "--path", f"{folder / 'site'}:{cuready}",
                    "--libraries", ":".join(map(str, libraries)), str(self.work.built)]  # fmt: skip
-        code, seconds = self.run(name.replace(" ", "-"), command, self.environment,
-                                 SECONDS_PER_STEP // 2)  # fmt: skip
-        log = self.work.results / f"{name.replace(' ', '-')}.log"
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        name = name.replace(" ", "-")
+        code, seconds = self.run(name, command, self.environment, SECONDS_PER_STEP // 2)
+        log = (self.work.results / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+        lines = log.splitlines()
         failed = [line for line in lines if line.startswith("FAILED: ")]
         summary = f"exit {code} in {seconds:.0f} s"
         return {"ok": code == 0, "summary": ". ".join((summary, *failed[:1]))[:600]}
