@@ -3,10 +3,11 @@
 #
 #   ci/gpu.sh [--from DIR] [--work DIR] [--installed] [--simulated] STEP...
 #
-# STEP: prepare, build, correctness, refusals, benchmark, all. Each can be run in a call of its own: what was
-# prepared and measured stays in the work folder, and every call prints one table of all of it.
-# A step that fails does not stop the next ones. $OUT, when set, gets the JSON and the logs.
-# $PYTHON chooses the interpreter (python3). What DIR may hold stands in ci/gpu_prepare.py.
+# STEP: prepare, build (with every TensorRT builder that was given; what it built is run), correctness,
+# refusals, benchmark, all. Each can be run in a call of its own: what was prepared and measured stays in
+# the work folder, and every call prints one table of all of it. A step that fails does not stop
+# the next ones. $OUT, when set, gets the JSON and the logs. $PYTHON chooses the interpreter (python3).
+# What DIR may hold stands in ci/gpu_prepare.py.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 export PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

@@ -1,21 +1,25 @@
-"""Builds plans with ``cuready engine build`` and the TensorRT builder that the GPU suite was given.
+"""Builds plans with ``cuready engine build`` and a TensorRT builder that the GPU suite was given.
 
-usage: gpu_builder.py FOLDER [CASE...]
+FOLDER becomes one that the suite and the benchmarks read: manifest.json, plans in a folder for each
+release, and what the models must compute, worked out with numpy in float64. ``wide``, with 64
+inputs and 64 outputs, is made on request: it takes a minute and a half, and tests/data/engines has
+it. What no builder takes must be refused in words that a person can use.
 
-FOLDER becomes one that the suite and the benchmarks read: manifest.json, plans, and what the models
-must compute, worked out with numpy in float64. ``wide``, with 64 inputs and 64 outputs, is made on
-request: it takes a minute and a half, and tests/data/engines has it. What no builder takes must be
-refused in words that a person can use.
+The models are made in this process; the command runs in the interpreter that the builder's Python
+binding is for.
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +29,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 Arrays = dict[str, "np.ndarray[Any, Any]"]
 CLI = (
-    sys.executable, "-c", "import sys; from cuready.cli.main import main; sys.exit(main())",
-    "engine", "build",
+    "-c", "import sys; from cuready.cli.main import main; sys.exit(main())", "engine", "build",
 )  # fmt: skip
 WIDE = 64
+BUILT_BY = "the GPU that built it"
+STRONGLY_TYPED = 11  # since this major, a model's own types are what is computed in
 
 
 @dataclass
@@ -42,7 +47,7 @@ class Case:
     outputs: Arrays
     tolerance: float
     options: Sequence[str] = field(default=())
-    hardware: str = "the GPU that built it"
+    hardware: str = BUILT_BY
 
 
 def model(nodes: list[Any], inputs: list[Any], outputs: list[Any], weights: Arrays) -> Any:
@@ -79,24 +84,37 @@ def wide(random: np.random.Generator) -> Case:
     )  # fmt: skip
 
 
-def convolution(random: np.random.Generator) -> Case:
+def convolution(random: np.random.Generator, *, typed: bool = False) -> Case:
+    """In fp16 where the builder likes; ``typed``: in fp16 by the model's own types."""
     kernel = random.normal(size=(4, 3, 3, 3)).astype(np.float32) / 5
     x = random.normal(size=(2, 3, 8, 8)).astype(np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), (3, 3), axis=(2, 3))
     y = np.maximum(np.einsum("ncijkl,ockl->noij", windows, kernel.astype(np.float64)), 0)
-    nodes = [
-        helper.make_node("Conv", ["图像/0:x", "kernel"], ["c"]),
-        helper.make_node("Relu", ["c"], ["y"]),
-    ]
     name = "图像/0:x"
+    if typed:
+        nodes = [
+            helper.make_node("Cast", [name], ["half"], to=TensorProto.FLOAT16),
+            helper.make_node("Conv", ["half", "kernel"], ["c"]),
+            helper.make_node("Relu", ["c"], ["r"]),
+            helper.make_node("Cast", ["r"], ["y"], to=TensorProto.FLOAT),
+        ]
+    else:
+        nodes = [
+            helper.make_node("Conv", [name, "kernel"], ["c"]),
+            helper.make_node("Relu", ["c"], ["y"]),
+        ]
+    bounds = ("--min", f"{name}=1x3x8x8", "--opt", f"{name}=4x3x8x8", "--max", f"{name}=8x3x8x8")
     return Case(
-        "conv_open_batch", "convolution and ReLU, batch 1-8, fp16 allowed",
+        "conv_open_batch", f"convolution and ReLU, batch 1-8, {'in' if typed else 'allowed'} fp16",
         model(nodes, [floats(name, ("n", 3, 8, 8))], [floats("y", ("n", 4, 6, 6))],
-              {"kernel": kernel}),
+              {"kernel": kernel.astype(np.float16 if typed else np.float32)}),
         {name: x}, {"y": y.astype(np.float32)}, 2e-2,
-        ("--precision", "fp16", "--min", f"{name}=1x3x8x8", "--opt", f"{name}=4x3x8x8",
-         "--max", f"{name}=8x3x8x8"),
+        bounds if typed else ("--precision", "fp16", *bounds),
     )  # fmt: skip
+
+
+def typed_convolution(random: np.random.Generator) -> Case:
+    return convolution(random, typed=True)
 
 
 def product(random: np.random.Generator) -> Case:
@@ -112,77 +130,139 @@ def product(random: np.random.Generator) -> Case:
     )  # fmt: skip
 
 
-CASES = {"wide": wide, "convolution": convolution, "product": product}
-USUAL = ("convolution", "product")
+def plain_product(random: np.random.Generator) -> Case:
+    case = product(random)
+    return replace(case, name="matmul", about="x W", options=(), hardware=BUILT_BY)
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*CLI, *arguments, "--format", "json"], capture_output=True, text=True, check=False,
-        timeout=400,
-    )  # fmt: skip
+CASES: dict[str, Callable[[np.random.Generator], Case]] = {
+    "wide": wide,
+    "convolution": convolution,
+    "product": product,
+    "plain": plain_product,
+}
+USUAL = ("convolution", "plain", "product")
 
 
-def build(case: Case, folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Command:
+    """``cuready engine build`` with one release of TensorRT."""
+
+    python: Path
+    environment: dict[str, str]
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self.python), *CLI, *arguments, "--format", "json"], env=self.environment,
+            capture_output=True, text=True, check=False, timeout=200,
+        )  # fmt: skip
+
+
+def build(command: Command, case: Case, folder: Path) -> dict[str, Any]:
     """The manifest's entry of a plan that was built; raises RuntimeError when it was not."""
     source, target = folder / f"{case.name}.onnx", folder / f"{case.name}.plan"
     onnx.save(case.model, source)
-    done = run(str(source), "-o", str(target), *case.options)
+    done = command(str(source), "-o", str(target), *case.options)
     if done.returncode != 0:
-        raise RuntimeError(f"{case.name}: exit {done.returncode}: {done.stdout} {done.stderr}")
+        raise RuntimeError(f"{case.name}: exit {done.returncode}: {words(done)}")
     report = json.loads(done.stdout)
     arrays = {f"in.{name}": array for name, array in case.inputs.items()}
     arrays |= {f"out.{name}": array for name, array in case.outputs.items()}
     np.savez(folder / f"{case.name}.npz", **arrays)
     print(f"built {case.name}: {target.stat().st_size} bytes; {json.dumps(report)[:400]}")
     return {
-        "file": target.name,
-        "built_by": import_version(),
+        "file": f"{folder.name}/{target.name}",
+        "built_by": report["release"],
         "about": case.about,
-        "native": case.hardware == "the GPU that built it",
+        "native": case.hardware == BUILT_BY,
         "version_compatible": False,
         "hardware": case.hardware,
         "lean_runtime_inside": False,
         "tolerance": case.tolerance,
-        "expected": f"{case.name}.npz",
+        "expected": f"{folder.name}/{case.name}.npz",
     }
 
 
-def import_version() -> str:
-    from cuready.selftest import builder
-
-    (found,) = builder.find("TensorRT")
-    return found.version
+def words(done: subprocess.CompletedProcess[str]) -> str:
+    return " ".join((done.stderr or done.stdout).split())[:1500]
 
 
-def refuses(folder: Path, what: str, made: onnx.ModelProto, word: str, *options: str) -> None:
+def refuses(command: Command, folder: Path, what: str, case: Case, word: str) -> None:
+    """Raises RuntimeError unless the case is refused with ``word`` and leaves no plan."""
     path, target = folder / "refused.onnx", folder / "refused.plan"
-    onnx.save(made, path)
-    done = run(str(path), "-o", str(target), *options)
-    words = done.stdout + done.stderr
-    if done.returncode != 1 or word not in words or "Traceback" in words:
-        raise RuntimeError(f"{what}: exit {done.returncode}, {words[-600:]}")
+    onnx.save(case.model, path)
+    done = command(str(path), "-o", str(target), *case.options)
+    said = words(done)
+    if done.returncode != 1 or word not in said or "Traceback" in said:
+        raise RuntimeError(f"{what}: exit {done.returncode}, not refused with {word!r}: {said}")
     if target.exists():
         raise RuntimeError(f"{what}: a refused model left a plan behind")
-    print(f"{what}: refused as it should: {words.strip()[:600]}")
+    print(f"{what}: refused as it should: {said}")
 
 
-def main() -> int:
-    folder, chosen = Path(sys.argv[1]), sys.argv[2:] or USUAL
-    folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(5)
-    entries = [build(CASES[name](random), folder) for name in chosen]
+def refusals(command: Command, folder: Path, random: np.random.Generator, *, typed: bool) -> None:
     odd = helper.make_node("NoSuchOperator", ["x"], ["y"], name="the_odd_one")
     unknown = model([odd], [floats("x", (4,))], [floats("y", (4,))], {})
-    refuses(folder, "an unknown operator", unknown, "NoSuchOperator")
-    refuses(folder, "an open size without bounds", convolution(random).model, "--opt")
+    allowed = convolution(random)
+    refuses(command, folder, "an unknown operator", Case("", "", unknown, {}, {}, 0),
+            "no operator NoSuchOperator")  # fmt: skip
+    refuses(command, folder, "an open size without bounds", replace(allowed, options=()), "--opt")
+    if typed:
+        refuses(command, folder, "a precision as an option", allowed, "modelopt.onnx.autocast")
+
+
+def write_manifest(folder: Path, release: str, entries: list[dict[str, Any]]) -> None:
+    """The plans of other releases that the folder has stay in its manifest."""
+    path = folder / "manifest.json"
+    before = json.loads(path.read_text(encoding="utf-8"))["plans"] if path.is_file() else []
     manifest = {
         "as_of": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "note": "built by ci/gpu_builder.py",
-        "plans": entries,
+        "plans": [one for one in before if not one["file"].startswith(f"{release}/")] + entries,
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    return 0
+    path.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--release", required=True, help="of the TensorRT, such as 11.2")
+    parser.add_argument("--python", type=Path, default=Path(sys.executable),
+                        help="the interpreter that the binding is for")  # fmt: skip
+    parser.add_argument("--path", help="PYTHONPATH: the binding, cuready and click")
+    parser.add_argument("--libraries", help="the folder of libnvinfer")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--case", action="append", choices=CASES, dest="cases",
+                        help=f"a model to build ({', '.join(USUAL)}); can be repeated")  # fmt: skip
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parse()
+    environment = dict(os.environ)
+    for name, value in (("PYTHONPATH", arguments.path), ("LD_LIBRARY_PATH", arguments.libraries)):
+        if value:
+            environment[name] = value
+    command = Command(arguments.python, environment)
+    folder = arguments.folder / arguments.release
+    shutil.rmtree(folder, ignore_errors=True)  # what an earlier call left says nothing of this one
+    folder.mkdir(parents=True)
+    typed = int(arguments.release.split(".")[0]) >= STRONGLY_TYPED
+    random = np.random.default_rng(5)
+    entries, problems = [], []
+    for name in arguments.cases or USUAL:
+        make = typed_convolution if typed and name == "convolution" else CASES[name]
+        try:
+            entries.append(build(command, make(random), folder))
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            problems.append(str(error))
+    write_manifest(arguments.folder, arguments.release, entries)
+    try:
+        refusals(command, folder, random, typed=typed)
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        problems.append(str(error))
+    for problem in problems:
+        print(f"FAILED: {problem}")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

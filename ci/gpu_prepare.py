@@ -9,6 +9,8 @@ A folder may hold, each optional and in any number of calls:
     nvinfer-10.6.so.xz                  a full library, packed; nvinfer_plugin-10.6.so.xz beside it
     nvinfer_builder_resource-10.6.so.xz, nvonnxparser-10.6.so.xz, tensorrt_cu12_bindings-*.whl
                                         what the builder of a full library needs, too
+    builder-8.6.tar.xz                  a binding that this Python cannot import: bin/python3 that
+                                        can, site/tensorrt, site/click
     10.6/libnvinfer.so.10               the same, unpacked
     engines/manifest.json               plans that are too large for the repository
     NAME.part00 NAME.part01 … NAME.sha256   any of these files in pieces
@@ -33,8 +35,10 @@ ROOT = Path(__file__).resolve().parents[1]
 LEAN = re.compile(r"tensorrt_lean_cu\d+_libs-(\d+\.\d+)")
 BINDING = re.compile(r"tensorrt_lean_cu\d+_bindings-(\d+\.\d+)")
 BUILDER = re.compile(r"tensorrt_cu\d+_bindings-(\d+\.\d+)")
+BUILDER_FOLDER = re.compile(r"builder-(\d+\.\d+)\.tar\.xz$")
 PACKED = re.compile(
-    r"(nvinfer|nvinfer_plugin|nvonnxparser|nvinfer_builder_resource)-(\d+)\.(\d+)\.so\.xz$"
+    r"(nvinfer|nvinfer_plugin|nvonnxparser|nvparsers|nvinfer_builder_resource(?:_\w+)?)"
+    r"-(\d+)\.(\d+)(\.\d+)?\.so(\.xz)?$"
 )
 
 
@@ -94,11 +98,16 @@ def unpack_folder(
         if path.suffix == ".whl":
             attempt(path.name, lambda path=path: unpack_wheel(work, path))  # type: ignore[misc]
         elif match := PACKED.match(path.name):
-            name, major, minor = match.groups()
+            name, major, minor, patch, packed = match.groups()
             # TensorRT asks for the builder's kernels by the whole version of its own release.
-            suffix = f"{major}.{minor}.0" if name == "nvinfer_builder_resource" else major
+            whole = f"{major}.{minor}{patch or '.0'}"
+            suffix = whole if name.startswith("nvinfer_builder_resource") else major
             target = work.libraries / f"{major}.{minor}" / f"lib{name}.so.{suffix}"
-            attempt(path.name, lambda p=path, t=target: unpack_xz(p, t))  # type: ignore[misc]
+            action = unpack_xz if packed else link_file
+            attempt(path.name, lambda a=action, p=path, t=target: a(p, t))  # type: ignore[misc]
+        elif match := BUILDER_FOLDER.match(path.name):
+            target = work.builder / match[1]
+            attempt(path.name, lambda p=path, t=target: unpack_tar(p, t))  # type: ignore[misc]
         elif path.is_dir() and re.fullmatch(r"\d+\.\d+", path.name):
             attempt(path.name, lambda path=path: link_folder(path, work.libraries / path.name))  # type: ignore[misc]
     if (folder / "engines" / "manifest.json").is_file():
@@ -145,12 +154,26 @@ def unpack_xz(path: Path, target: Path) -> None:
     part.rename(target)
 
 
+def unpack_tar(path: Path, target: Path) -> None:
+    if target.is_dir():
+        return
+    part = target.with_name(f".{target.name}.unpacking")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    subprocess.run(["tar", "-xJf", str(path), "-C", str(part)], check=True, capture_output=True,
+                   text=True, timeout=120)  # fmt: skip
+    part.rename(target)
+
+
 def link_folder(source: Path, target: Path) -> None:
-    target.mkdir(parents=True, exist_ok=True)
     for path in source.glob("*.so*"):
-        link = target / path.name
-        link.unlink(missing_ok=True)
-        link.symlink_to(path.resolve())
+        link_file(path, target / path.name)
+
+
+def link_file(path: Path, link: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(path.resolve())
 
 
 def unpack_wheel(work: Workplace, wheel: Path) -> None:
@@ -160,8 +183,8 @@ def unpack_wheel(work: Workplace, wheel: Path) -> None:
         target = work.libraries / f"lean-{match[1]}"
     elif BINDING.match(wheel.name):
         target = work.b1
-    elif BUILDER.match(wheel.name):
-        target = work.builder
+    elif match := BUILDER.match(wheel.name):
+        target = work.builder / match[1] / "site"
     else:
         install_package(work, wheel)
         return

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET  # our own pytest's output
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import gpu_stand_ins as stand_ins
 from gpu_prepare import ROOT, Workplace, prepare
 
 STEPS = ("prepare", "build", "correctness", "refusals", "benchmark")
@@ -52,7 +54,8 @@ class Suite:
         problems = prepare(self.work, self.source, installed=installed)
         if self.arguments.simulated:
             self.enter_simulation()
-        there = [name for name in (*FULL, *LEAN) if self.library(name)]
+        folders = sorted(path.name for path in self.work.libraries.iterdir())
+        there = [name for name in dict.fromkeys((*FULL, *LEAN, *folders)) if self.library(name)]
         return {
             "ok": not problems,
             "summary": "; ".join(problems) or f"TensorRT {', '.join(there) or 'none'}",
@@ -119,16 +122,55 @@ class Suite:
         return code, time.monotonic() - begin
 
     def build(self) -> dict[str, Result]:
-        """Plans of our own, by ``cuready engine build`` with the builder that was given."""
-        name = "build with TensorRT 10.6"
-        if self.arguments.simulated or not (self.work.builder / "tensorrt_bindings").is_dir():
-            return {name: {"ok": None, "summary": "a builder was not given"}}
-        library = self.work.libraries / "10.6"
-        path = f"{self.work.builder}:{self.environment['PYTHONPATH']}"
-        environment = {**self.environment, "PYTHONPATH": path, "LD_LIBRARY_PATH": str(library)}
-        command = [sys.executable, str(ROOT / "ci" / "gpu_builder.py"), str(self.work.built)]
-        code, seconds = self.run("build", command, environment, SECONDS_PER_STEP)
-        return {name: {"ok": code == 0, "summary": f"exit {code} in {seconds:.0f} s"}}
+        """Plans of our own, by ``cuready engine build`` with each builder that was given."""
+        given = sorted(path.parent.name for path in self.work.builder.glob("*/site"))
+        if self.arguments.simulated or not given:
+            return {"build": {"ok": None, "summary": "a builder was not given"}}
+        results: dict[str, Result] = {}
+        for release in given:
+            results.update(self.build_with(release))
+        return results
+
+    def build_with(self, release: str) -> dict[str, Result]:
+        """Build with one release, then load and run what it built with our own runtime."""
+        name, library = f"build {release}", self.library(release)
+        if library is None:
+            return {name: {"ok": None, "summary": "its libnvinfer was not given"}}
+        extra = self.work.folder / "stand-ins" / release
+        shutil.rmtree(extra, ignore_errors=True)
+        extra.mkdir(parents=True)
+        notes = ["an empty libnvinfer_plugin"] if stand_ins.plugins(library, extra) else []
+        results = {name: self.run_builder(name, release, (library.parent, extra))}
+        if not results[name]["ok"] and stand_ins.kernels(library, extra, capabilities()):
+            # What it says without its kernels for this GPU is worth a row of its own.
+            results[f"{name} as it came"] = {**results[name], "ok": None}
+            notes.append("PTX in place of this GPU's kernels")
+            results[name] = self.run_builder(f"{name} with PTX", release, (library.parent, extra))
+        if notes:
+            results[name]["summary"] += f" (with {', '.join(notes)})"
+        plans = sorted(path.stem for path in (self.work.built / release).glob("*.plan"))
+        if plans:
+            results[f"run what {release} built"] = self.pytest(
+                f"built-{release}", release, str(TESTS / "test_outputs.py"), "-k",
+                " or ".join(plans), seconds=SECONDS_PER_STEP // 4,
+            )  # fmt: skip
+        return results
+
+    def run_builder(self, name: str, release: str, libraries: Sequence[Path]) -> Result:
+        """``engine build`` in this Python, or in the one that came with the binding."""
+        folder = self.work.builder / release
+        own = next(iter(sorted(folder.glob("bin/python3*"))), None)
+        cuready = str(ROOT / "python") if own else self.environment["PYTHONPATH"]
+        command = [sys.executable, str(ROOT / "ci" / "gpu_builder.py"), "--release", release,
+                   "--python", str(own or sys.executable), "--path", f"{folder / 'site'}:{cuready}",
+                   "--libraries", ":".join(map(str, libraries)), str(self.work.built)]  # fmt: skip
+        name = name.replace(" ", "-")
+        code, seconds = self.run(name, command, self.environment, SECONDS_PER_STEP // 2)
+        log = (self.work.results / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+        lines = log.splitlines()
+        failed = [line for line in lines if line.startswith("FAILED: ")]
+        summary = f"exit {code} in {seconds:.0f} s"
+        return {"ok": code == 0, "summary": ". ".join((summary, *failed[:1]))[:600]}
 
     def correctness(self) -> dict[str, Result]:
         results = {}
@@ -172,6 +214,15 @@ class Suite:
                 "rows": rows,
             }
         }
+
+
+def capabilities() -> list[str]:
+    """The compute capability of each GPU, as nvidia-smi says it: ["9.0"]."""
+    done = subprocess.run(
+        ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return done.stdout.split()
 
 
 def junit_counts(report: Path) -> dict[str, int] | None:

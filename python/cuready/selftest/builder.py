@@ -12,11 +12,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cuready.runtime import Version
+if TYPE_CHECKING:  # building needs no native core
+    from cuready.runtime import Version
 
 __all__ = ["Builder", "Outcome", "find", "installed", "readable", "run_child"]
 
@@ -116,8 +117,10 @@ def run_child(
             else f"the builder's process ended with code {code}"
         )  # fmt: skip
         outcome.errors += [line.strip() for line in words if line.strip()][-5:]
-    if not outcome.ok:  # TensorRT 10 aborts on a machine without a GPU: its last words say why
-        outcome.reason, outcome.hint = readable(outcome.reason, outcome.errors)
+    if not outcome.ok and not outcome.hint:
+        # TensorRT 10 aborts on a machine without a GPU: its last words say why. TensorRT 8.6 only
+        # warns of it, and then gives no builder.
+        outcome.reason, outcome.hint = readable(outcome.reason, outcome.errors, outcome.warnings)
     return outcome
 
 
@@ -139,6 +142,7 @@ def _follow(lines: Any, on_progress: Progress | None) -> Outcome:
             outcome.ok = bool(message["ok"])
             outcome.facts = dict(message.get("facts", {}))
             outcome.reason = message.get("reason", "")
+            outcome.hint = message.get("hint", "")
         elif on_progress is not None:
             on_progress(message)
     return outcome
@@ -157,11 +161,29 @@ MEANINGS: tuple[tuple[str, str, str], ...] = (
     (r"Unsupported SM: (0x[0-9a-fA-F]+)|target GPU SM (\d+) is not supported",
      "this TensorRT does not build for the GPU of this machine ({0})",
      "`cuready compat` lists the TensorRT releases for this GPU"),
-    (r"Unable to load library: (libnvinfer_builder_resource\S+)",
+    (r"(libnvinfer_builder_resource[\w.]*\w): cannot enable executable stack",
+     "the C library does not let TensorRT's builder load {0}, which asks for an executable stack",
+     "glibc 2.41 and newer refuse that: run `patchelf --clear-execstack` on the file, or take a "
+     "newer TensorRT"),
+    (r"Unable to load library: (libnvinfer_builder_resource_sm\d[\w.]*\w)",
+     "kernels of a GPU architecture that the builder needs are not installed: {0} is missing",
+     "install the complete TensorRT of this version; libnvinfer_builder_resource_*.so lie beside "
+     "libnvinfer, one for each architecture, and a plan for Ampere and newer needs them all"),
+    (r"Unable to load library: (libnvinfer_builder_resource[\w.]*\w)",
      "a part of TensorRT's builder is missing: {0}",
      "install the complete TensorRT of this version; its builder resources lie beside libnvinfer"),
+    (r"cannot be imported: (lib(?:cublas|cublasLt|cudnn)\.so\.\d+): cannot open shared object",
+     "TensorRT's Python package needs {0}, which the loader does not find",
+     "TensorRT 8.6 needs cuBLAS 12 and cuDNN 8: "
+     "pip install nvidia-cublas-cu12 'nvidia-cudnn-cu12<9'; `cuready why tensorrt` shows the rest"),
+    (r"cannot be imported: (lib[\w.+-]*\w): cannot open shared object",
+     "TensorRT's Python package needs {0}, which the loader does not find",
+     "`cuready why tensorrt` shows where it is looked for"),
     (r"CUDA initialization failure with error:? (\d+)",
      "TensorRT cannot use the GPU (CUDA error {0})", "run `cuready doctor`"),
+    (r"PTX was compiled with an unsupported toolchain|(?i:unsupported_?ptx_?version)",
+     "the GPU's driver is older than the CUDA that this TensorRT's kernels were made with",
+     "update the driver, or take the TensorRT that `cuready compat` names for this one"),
     (r"[Oo]ut of memory|OutOfMemory|Requested amount of GPU memory",
      "the GPU's memory ran out while building",
      "use a smaller --max shape or --workspace, or free the memory of other processes"),
@@ -182,12 +204,15 @@ MEANINGS: tuple[tuple[str, str, str], ...] = (
 )  # fmt: skip
 
 
-def readable(reason: str, errors: list[str]) -> tuple[str, str]:
-    """The first of the builder's errors that we know, in plain words, and what to do about it."""
-    text = "\n".join((*errors, reason))
-    for pattern, meaning, hint in MEANINGS:
-        match = re.search(pattern, text)
-        if match is not None:
-            name = next((group for group in match.groups() if group), "")
-            return meaning.format(name).replace(" ()", ""), hint
+def readable(reason: str, errors: Sequence[str], warnings: Sequence[str] = ()) -> tuple[str, str]:
+    """The first of the builder's errors that we know, in plain words, and what to do about it.
+
+    Warnings count only where no error is known.
+    """
+    for text in ("\n".join((*errors, reason)), "\n".join(warnings)):
+        for pattern, meaning, hint in MEANINGS:
+            match = re.search(pattern, text)
+            if match is not None:
+                name = next((group for group in match.groups() if group), "")
+                return meaning.format(name).replace(" ()", ""), hint
     return reason, ""

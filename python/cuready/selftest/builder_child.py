@@ -15,9 +15,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+# Precisions that a strongly typed network has from its model → how a model gets them.
+# https://docs.nvidia.com/deeplearning/tensorrt/11.4.1/api/migration/tensorrt-10x-to-11x-python-api-reference.html
+AUTOCAST = (
+    "convert the model first, with `python -m modelopt.onnx.autocast --onnx_path MODEL "
+    "--low_precision_type {0}` (pip install 'nvidia-modelopt[onnx]'), and leave --precision out"
+)
+QUANTIZE = (
+    "quantize the model first, so that it has QuantizeLinear and DequantizeLinear nodes "
+    "(`python -m modelopt.onnx.quantization --onnx_path MODEL`), and leave --precision out"
+)
+TYPE_IT = {"fp16": AUTOCAST, "bf16": AUTOCAST, "int8": QUANTIZE, "fp8": QUANTIZE}
+
 
 class RefusedError(Exception):
-    """The request cannot be done by this TensorRT; the message says why."""
+    """The request cannot be done by this TensorRT; the message says why, the hint what helps."""
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.hint = hint
 
 
 class Build:
@@ -29,6 +45,7 @@ class Build:
         self.trt: Any = importlib.import_module(str(request["module"]))
         self.is_rtx = str(request["module"]).startswith("tensorrt_rtx")
         self.release = str(self.trt.__version__)
+        self.name = f"{'TensorRT for RTX' if self.is_rtx else 'TensorRT'} {self.release}"
         self.logger = self._make_logger()
 
     def say(self, event: str, **message: Any) -> None:
@@ -60,9 +77,7 @@ class Build:
             ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
         if hasattr(trt, "init_libnvinfer_plugins"):
             trt.init_libnvinfer_plugins(self.logger, "")
-        builder = trt.Builder(self.logger)
-        if not builder:
-            raise RefusedError("TensorRT made no builder")
+        builder = self._make_builder()
         network = builder.create_network(self._network_flags())
         if self.request["kind"] == "onnx":
             self._parse(network)
@@ -92,15 +107,22 @@ class Build:
                 "inputs": self._tensors(network, "input"),
                 "outputs": self._tensors(network, "output")}  # fmt: skip
 
+    def _make_builder(self) -> Any:
+        """A null pointer from TensorRT is a TypeError of pybind11's; its log says why."""
+        try:
+            return self.trt.Builder(self.logger)
+        except TypeError as error:
+            raise RefusedError(f"{self.name} made no builder") from error
+
     def _tensors(self, network: Any, kind: str) -> dict[str, list[int]]:
         count, get = getattr(network, f"num_{kind}s"), getattr(network, f"get_{kind}")
         return {get(i).name: list(get(i).shape) for i in range(count)}
 
     def _network_flags(self) -> int:
-        """Explicit batch is a flag up to 9 and the only way since 10."""
+        """Explicit batch is a flag up to 9 and the only way since 10; strong typing since 11."""
         flag = self.trt.NetworkDefinitionCreationFlag
         flags = 0
-        if self.release.startswith("8.") and hasattr(flag, "EXPLICIT_BATCH"):
+        if self.release.startswith(("8.", "9.")) and hasattr(flag, "EXPLICIT_BATCH"):
             flags |= 1 << int(flag.EXPLICIT_BATCH)
         strong = "strong" in self.request.get("precision", ())
         if strong:
@@ -151,12 +173,16 @@ class Build:
             if wanted in ("fp32", "strong"):
                 continue
             flag = getattr(self.trt.BuilderFlag, names[wanted], None)
-            if flag is None:
+            if flag is not None:
+                config.set_flag(flag)
+            elif hasattr(self.trt.BuilderFlag, "FP16") or wanted not in TYPE_IT:
+                raise RefusedError(f"{self.name} does not build in {wanted}")
+            else:
                 raise RefusedError(
-                    f"{'TensorRT for RTX' if self.is_rtx else 'TensorRT'} {self.release} takes the "
-                    f"precision from the model: export it in {wanted}"
+                    f"{self.name} takes the precision from the model's own types, not from an "
+                    f"option: it cannot be told to use {wanted}",
+                    TYPE_IT[wanted].format(wanted),
                 )
-            config.set_flag(flag)
         if "fp32" in self.request.get("precision", ()) and hasattr(self.trt.BuilderFlag, "TF32"):
             config.clear_flag(self.trt.BuilderFlag.TF32)
 
@@ -270,7 +296,7 @@ def main() -> int:
         try:
             facts = Build(request, answers).run()
         except RefusedError as refused:
-            end(False, reason=str(refused))
+            end(False, reason=str(refused), hint=refused.hint)
         except ImportError as error:
             end(False, reason=f"{request['module']} cannot be imported: {error}")
         except OSError as error:

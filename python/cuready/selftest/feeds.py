@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import cuready.runtime as rt
 from cuready._util import one_line
 from cuready.errors import InputError, MissingExtra
+
+if TYPE_CHECKING:
+    import cuready.runtime as rt
 
 __all__ = ["assignments", "make_inputs", "numpy", "parse_shape", "parse_shapes", "save"]
 

@@ -115,3 +115,20 @@ def test_every_name_that_the_builder_uses_is_in_the_bindings(
     version, missing = json.loads(done.stdout)
     assert version == release
     assert missing == []
+
+
+def test_what_was_recorded_of_a_binding_is_what_it_has(
+    tmp_path: Path, pypi_unpacked: Callable[..., Path]
+) -> None:
+    """The unit tests build on the recorded names: here they are read again from 10.6's binding."""
+    site = pypi_unpacked(BINDINGS["10.6.0.post1"], PYTHON)
+    stand_ins(site / "tensorrt_bindings" / "tensorrt.so", tmp_path)
+    folder, out = Path(__file__).parents[2] / "data" / "tensorrt", tmp_path / "bindings.json"
+    subprocess.run([sys.executable, folder / "record_bindings.py", out,
+                    f"10.6={sys.executable}:tensorrt_bindings:{site}:{tmp_path}"],
+                   check=True, timeout=60)  # fmt: skip
+    recorded, again = (
+        json.loads(path.read_text(encoding="utf-8"))["releases"]["10.6"]["names"]
+        for path in (folder / "bindings.json", out)
+    )
+    assert again == recorded

@@ -306,7 +306,29 @@ def test_profiles_are_made_from_options() -> None:
         ("CUDA initialization failure with error: 35", "CUDA error 35"),
         (
             "Unable to load library: libnvinfer_builder_resource_sm90.so.10.15.1: cannot open",
-            "builder_resource_sm90",
+            "are not installed: libnvinfer_builder_resource_sm90.so.10.15.1 is missing",
+        ),
+        (  # github.com/TNTwise/REAL-Video-Enhancer/issues/85
+            "Unable to load library: libnvinfer_builder_resource.so.10.7.0: libnvinfer_builder_"
+            "resource.so.10.7.0: cannot enable executable stack as shared object requires",
+            "asks for an executable stack",
+        ),
+        (
+            "Unable to load library: libnvinfer_builder_resource.so.8.6.0",
+            "missing: libnvinfer_builder_resource.so.8.6.0",
+        ),
+        (
+            "tensorrt cannot be imported: libcublas.so.12: cannot open shared object file: No such",
+            "needs libcublas.so.12",
+        ),
+        (
+            "tensorrt cannot be imported: libnvonnxparser.so.11: cannot open shared object file:",
+            "needs libnvonnxparser.so.11",
+        ),
+        (
+            "CUDA error 222 loading a kernel: the provided PTX was compiled with an unsupported "
+            "toolchain.",
+            "driver is older than the CUDA",
         ),
         ("Could not find any implementation for node conv1.", "the layer conv1"),
         (
