@@ -357,6 +357,26 @@ class Engine:
     ) -> BenchmarkReport: ...
 
 @final
+class Benchmark:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        warmup: float = 0.2,
+        streams: int = 1,
+        graph: bool = False,
+        transfers: bool = True,
+        spin: bool = False,
+        profile: int = 0,
+        shapes: Mapping[str, Sequence[int]] = ...,
+        shape_values: Mapping[str, Sequence[int]] = ...,
+    ) -> None: ...
+    def run(self, seconds: float) -> None: ...
+    def run_queued(self, seconds: float) -> None: ...
+    def report(self) -> BenchmarkReport: ...
+    def samples(self, stage: str) -> list[float]: ...
+
+@final
 class Bindings:
     @property
     def names(self) -> list[str]: ...

@@ -1,6 +1,8 @@
 // Driver API: initialisation, devices, contexts, error texts.
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <string>
 
 #include "api.hpp"
 
@@ -26,6 +28,14 @@ Result check_device(int device) {
     auto& state = State::get();
     if (!state.initialized()) return NOT_INITIALIZED;
     return device >= 0 && static_cast<size_t>(device) < state.devices().size() ? SUCCESS : INVALID_DEVICE;
+}
+
+/** Whether a device can touch the memory of another itself. */
+bool reaches(int device, int peer) {
+    char const* const pairs = std::getenv("CUREADY_SIM_PEERS");
+    if (device == peer || !pairs) return device != peer;
+    std::string const wanted = std::to_string(device) + ">" + std::to_string(peer);
+    return ("," + std::string(pairs) + ",").find("," + wanted + ",") != std::string::npos;
 }
 
 }  // namespace
@@ -135,7 +145,7 @@ SIM_API int cuDeviceCanAccessPeer(int* can, int device, int peer) {
     SIM_ENTRY("cuDeviceCanAccessPeer");
     SIM_TRY(check_device(device));
     SIM_TRY(check_device(peer));
-    *can = device != peer;
+    *can = reaches(device, peer);
     return SUCCESS;
 }
 
@@ -145,6 +155,7 @@ SIM_API int cuCtxEnablePeerAccess(void* peer, unsigned) {
     SIM_TRY(current(&context));
     Context* const other = State::get().find_context(peer);
     if (!other) return INVALID_CONTEXT;
+    if (!reaches(context->device, other->device)) return PEER_ACCESS_UNSUPPORTED;
     uint64_t const bit = uint64_t{1} << other->device;
     return context->peers.fetch_or(bit) & bit ? PEER_ACCESS_ALREADY_ENABLED : SUCCESS;
 }

@@ -26,7 +26,8 @@ Hangs& hangs() {
 }
 
 bool is_copy(char const* kind) {
-  return !std::strcmp(kind, "h2d") || !std::strcmp(kind, "d2h") || !std::strcmp(kind, "d2d");
+  return !std::strcmp(kind, "h2d") || !std::strcmp(kind, "d2h") || !std::strcmp(kind, "d2d") ||
+         !std::strcmp(kind, "p2p");
 }
 
 long delay_of(char const* kind) {
@@ -39,7 +40,7 @@ long delay_of(char const* kind) {
 /** Injected fault of a kind of work: a CUresult, SIM_CORRUPT (left to the copy itself), or 0. Hangs here when told to.
  */
 int injected(char const* kind) {
-  static std::set<std::string> const faulty{"kernel", "h2d", "d2h", "d2d", "memset"};
+  static std::set<std::string> const faulty{"kernel", "h2d", "d2h", "d2d", "p2p", "memset"};
   if (!faulty.count(kind)) return 0;
   int const code = Point::named(std::string("op.") + kind).hit();
   if (code != SIM_HANG) return code;

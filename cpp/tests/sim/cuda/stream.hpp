@@ -45,7 +45,7 @@ struct HostRange {
 
 /** What a piece of work does; shared by a stream's queue and by graph nodes. */
 struct Work {
-    char const* kind = "kernel";  // kernel, h2d, d2h, d2d, memset, host, event, wait, free
+    char const* kind = "kernel";  // kernel, h2d, d2h, d2d, p2p, memset, host, event, wait, free
     std::function<Result()> run;
     std::vector<HostRange> host;
 };
