@@ -286,7 +286,11 @@ void bind_future(py::module_& module) {
       .def("add_done_callback", &add_done_callback, py::arg("callback"),
            "Calls callback(future) once it is done, on a thread of cuready's own.")
       .def("_push_when_done", &push_when_done, py::arg("completions"), py::arg("number"))
-      .def("__await__", [](py::object const& self) { return support("wait_for")(self); });
+      .def("_start", [](PyFuture const& future) { return future.core.start(); })
+      .def("__await__", [](py::object const& self) {
+        static auto* wait_for = new py::object(support("wait_for"));  // in every request's way
+        return (*wait_for)(self);
+      });
 }
 
 void close_pool(PyPool& pool) {

@@ -149,6 +149,7 @@ Result launch_graph(GraphExec& exec, Stream& stream);
 /** Wakes work that an injected SIM_HANG holds. */
 void release_hangs();
 void set_delay(std::string const& kind, long microseconds);
+long delay_of(char const* kind);
 void reset_delays();
 /** The context whose work this worker thread runs; null elsewhere. */
 Context* running_context();
