@@ -17,7 +17,7 @@ from cuready.errors import DeviceMismatch
 
 pytestmark = pytest.mark.skipif(rt.device_count() < 2, reason="there is one GPU")
 
-ROUNDS = 200
+ROUNDS = 40
 
 
 class Driver:

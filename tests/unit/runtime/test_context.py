@@ -302,6 +302,9 @@ def test_an_array_of_another_gpu_is_refused(load: Any) -> None:
     foreign = rt.DeviceBuffer((4, 4), "float32", device=1)
     with pytest.raises(errors.DeviceMismatch, match="x"):
         context.bind({"x": foreign})
+    written = rt.DeviceBuffer((4, 4), "float32", stream=rt.Stream(1))  # with a stream to wait for
+    with pytest.raises(errors.DeviceMismatch, match="x"):
+        context.bind({"x": written})
 
 
 def test_plans_load_from_paths_and_buffers(load: Any, tmp_path: Path) -> None:
