@@ -348,9 +348,7 @@ def test_a_benchmark_is_continued_in_turns(load: Any) -> None:
         timed.samples("lunch")
 
 
-def test_a_host_that_is_slower_than_the_gpu_is_named(
-    load: Any, driver: SimDriver
-) -> None:
+def test_a_host_that_is_slower_than_the_gpu_is_named(load: Any, driver: SimDriver) -> None:
     """The GPU waits for the host inside a run: `gpu` has that in it, `gpu_queued` has not."""
     driver.set_delay("launch", 500)
     report = rt.benchmark(load(plans.affine()), duration=0.2, warmup=0.0, transfers=False)

@@ -184,9 +184,7 @@ def test_a_thread_that_does_not_wait_can_launch_what_it_submits(
     assert pool.stats["failed"] == 0
 
 
-def test_what_an_event_loop_launches_fails_as_the_rest(
-    load: Any, tensorrt: SimTensorRT
-) -> None:
+def test_what_an_event_loop_launches_fails_as_the_rest(load: Any, tensorrt: SimTensorRT) -> None:
     async def ask(pool: Any) -> Any:
         return await pool.submit({"x": X})
 
