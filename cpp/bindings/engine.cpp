@@ -178,8 +178,7 @@ auto unlocked(Function function) {
 py::object run_benchmark(std::shared_ptr<Engine> const& engine, double duration, double warmup,
                          std::int64_t min_iterations, int streams, bool graph, bool transfers, bool spin, int profile,
                          py::dict const& shapes, py::dict const& shape_values) {
-  BenchmarkOptions options =
-      benchmark_options(warmup, streams, graph, transfers, spin, profile, shapes, shape_values);
+  BenchmarkOptions options = benchmark_options(warmup, streams, graph, transfers, spin, profile, shapes, shape_values);
   options.seconds = duration;
   options.min_iterations = min_iterations;
   return to_python(unlocked([&] { return benchmark(engine, options); }));

@@ -152,8 +152,8 @@ PoolRequest Request::finish(py::handle stream) {
 
 // --- results ----------------------------------------------------------------------------------
 
-/// Results up to this size are copied into an array of numpy's own: sooner done than numpy has looked at foreign memory, and
-/// the pinned buffer is free at once.
+/// Results up to this size are copied into an array of numpy's own: sooner done than numpy has looked at foreign
+/// memory, and the pinned buffer is free at once.
 constexpr std::size_t copied_bytes = 32 * 1024;
 
 py::object host_array(PoolOutput const& output, TensorInfo const& tensor) {

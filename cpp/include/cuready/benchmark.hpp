@@ -46,7 +46,7 @@ struct BenchmarkReport {
   /// copies. `gpu` has the time in it that the GPU waits for the host inside a run; this has not.
   Percentiles gpu_queued;
   std::int64_t queued_iterations = 0;
-  int queued_at_once = 0;      ///< runs behind one another, the first of which is not counted
+  int queued_at_once = 0;     ///< runs behind one another, the first of which is not counted
   std::string queued_reason;  ///< why there is no gpu_queued, or empty
 };
 
@@ -54,7 +54,8 @@ struct BenchmarkReport {
 /// One thread at a time.
 class CUREADY_API Benchmark {
  public:
-  /// Makes everything and warms up. `options.seconds` is not used. Throws InvalidArgument for options that make no sense.
+  /// Makes everything and warms up. `options.seconds` is not used. Throws InvalidArgument for options that make no
+  /// sense.
   explicit Benchmark(std::shared_ptr<Engine> engine, BenchmarkOptions options = {});
   ~Benchmark();
   Benchmark(const Benchmark&) = delete;

@@ -1,5 +1,5 @@
-// The timing loop: copy in, enqueue, copy out on each stream, two runs in flight, events around every stage; and the same
-// runs queued behind a held stream, where the GPU never waits for the host.
+// The timing loop: copy in, enqueue, copy out on each stream, two runs in flight, events around every stage; and the
+// same runs queued behind a held stream, where the GPU never waits for the host.
 #include "cuready/benchmark.hpp"
 
 #include <algorithm>
@@ -26,8 +26,7 @@ double middle(const std::vector<double>& sorted) {
   double value = sorted.front(), rank = 0;  // of the last value whose middle lies below one half
   for (auto first = sorted.begin(); first != sorted.end();) {
     const auto last = std::upper_bound(first, sorted.end(), *first);
-    const double here =
-        static_cast<double>(first - sorted.begin()) + static_cast<double>(last - first) / 2;
+    const double here = static_cast<double>(first - sorted.begin()) + static_cast<double>(last - first) / 2;
     if (here >= half) {
       if (rank <= 0 || here <= half) return *first;
       return value + (*first - value) * (half - rank) / (here - rank);
@@ -247,11 +246,12 @@ class Runner {
     samples->latency.push_back(h2d + gpu + d2h);
   }
 
-  /// One batch; false when the stream went on before all of it was queued. The first run is not kept: the GPU comes to it
-  /// from waiting.
+  /// One batch; false when the stream went on before all of it was queued. The first run is not kept: the GPU comes to
+  /// it from waiting.
   bool queue(Queued& kept) {
     const auto count = static_cast<std::size_t>(kept.at_once);
-    while (marks_.size() < 2 * count) marks_.push_back(std::make_unique<Event>(engine_->device(), true, !options_.spin));
+    while (marks_.size() < 2 * count)
+      marks_.push_back(std::make_unique<Event>(engine_->device(), true, !options_.spin));
     bool held = false;
     {
       cuda::Gate gate(stream_, hold_at_most);
@@ -279,8 +279,8 @@ class Runner {
   std::vector<std::unique_ptr<Event>> marks_;  // begin and end of each queued run
 };
 
-/// Runs one function on every runner, each on a thread of its own; throws the first error. The device is current on those
-/// threads, as in any program that runs an engine: else every call would make it so, and be timed doing that.
+/// Runs one function on every runner, each on a thread of its own; throws the first error. The device is current on
+/// those threads, as in any program that runs an engine: else every call would make it so, and be timed doing that.
 template <class Function>
 void on_all(const Device& device, std::vector<std::unique_ptr<Runner>>& runners, Function function) {
   std::vector<std::exception_ptr> errors(runners.size());
@@ -391,7 +391,10 @@ void Benchmark::run_queued(double seconds) {
 std::vector<double> Benchmark::samples(const std::string& stage) const {
   if (stage == "gpu_queued") return impl_->queued.gpu;
   static const std::array<std::pair<const char*, std::vector<double> Samples::*>, 5> stages{
-      {{"enqueue", &Samples::enqueue}, {"h2d", &Samples::h2d}, {"gpu", &Samples::gpu}, {"d2h", &Samples::d2h},
+      {{"enqueue", &Samples::enqueue},
+       {"h2d", &Samples::h2d},
+       {"gpu", &Samples::gpu},
+       {"d2h", &Samples::d2h},
        {"latency", &Samples::latency}}};
   for (const auto& [name, member] : stages) {
     if (stage != name) continue;

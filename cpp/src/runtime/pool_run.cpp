@@ -85,8 +85,8 @@ void ContextPool::Impl::launch(Lane& lane, LaneSlot& slot) {
   }
 }
 
-// Only the request at the head of the queue, so that requests run in the order in which they were submitted. Null when this
-// thread cannot, or not soon; else the caller settles `helping`.
+// Only the request at the head of the queue, so that requests run in the order in which they were submitted. Null when
+// this thread cannot, or not soon; else the caller settles `helping`.
 LaneSlot* ContextPool::Impl::launch_here(const Future::State& wanted, bool only_idle) {
   Lane* lane = nullptr;
   LaneSlot* slot = nullptr;
