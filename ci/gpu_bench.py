@@ -28,7 +28,7 @@ from gpu_plain import Row, plain_library
 
 GPU_SHARE, ENQUEUE_SHARE = 0.01, 0.05
 # Seconds. A plan takes ROUNDS × 3 × (WARMUP_S + TURNS × (TURN_S + QUEUED_S)), and the making.
-ROUNDS, TURNS, TURN_S, QUEUED_S, WARMUP_S = 9, 8, 0.025, 0.015, 0.05
+ROUNDS, TURNS, TURN_S, QUEUED_S, WARMUP_S = 7, 8, 0.025, 0.015, 0.05
 MOST_RUNS = 200_000
 HOST_BOUND = 0.5  # share of runs that the GPU began before they were queued
 FIGURES = {"gpu_queued": ("GPU time, queued", GPU_SHARE), "gpu": ("GPU time, running", GPU_SHARE),
