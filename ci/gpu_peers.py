@@ -31,7 +31,7 @@ def peer_rows(
     if count < 2:
         return [{"what": "peers", "result": "there is one GPU: nothing was tried", "met": None}]
     rows = [selftest(cuready, options, ordinal, out) for ordinal in range(count)]
-    rows.append(machine(cuready, count))
+    rows += [machine(cuready, count), turned(cuready)]
     rows.append(same_numbers(cuready, options, plan))
     rows.append(second_gpu(cuready, options, plan))
     rows.append(both_at_once(library))
@@ -69,6 +69,30 @@ def machine(cuready: Cuready, count: int) -> Row:
     return {"what": "snapshot and doctor", "met": fine,
             "result": f"{len(seen)} GPUs by NVML, {count} by CUDA, {len(cuda & seen)} of one UUID; "
                       f"doctor: exit {doctor} in {seconds:.1f} s"}  # fmt: skip
+
+
+def turned(cuready: Cuready) -> Row:
+    """With CUDA_VISIBLE_DEVICES=1,0 the self-test's GPU 0 is the other one, by its UUID."""
+    import cuready.runtime as rt
+
+    wanted = [rt.Device(ordinal).describe()["uuid"] for ordinal in (1, 0)]
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = before.split(",") if before else ["0", "1"]
+    os.environ["CUDA_VISIBLE_DEVICES"] = f"{names[1]},{names[0]}"
+    try:
+        code, text, _ = cuready("selftest", "--quick", "--only", "peers", "--format", "json")
+    finally:
+        if before is None:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
+    report = json.loads(text)
+    facts = next(stage["facts"] for stage in report["stages"] if stage["id"] == "peers")
+    found = [gpu["uuid"] for gpu in facts.get("gpus", ())]
+    fine = code == 0 and found == wanted and report["machine"].get("uuid") == wanted[0]
+    return {"what": "CUDA_VISIBLE_DEVICES turned round", "met": fine,
+            "result": f"exit {code}, the order of the GPUs is "
+                      f"{'turned, too' if found == wanted else found}"}  # fmt: skip
 
 
 def same_numbers(cuready: Cuready, options: list[str], plan: Path) -> Row:

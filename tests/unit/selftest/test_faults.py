@@ -120,6 +120,16 @@ def test_peers_are_measured_each_way_and_both_ways(run: Run) -> None:
     assert len({gpu["uuid"] for gpu in gpus}) == 3
 
 
+def test_gpus_are_known_by_uuid_whatever_their_order(run: Run) -> None:
+    plain, turned = (
+        run(only=("peers",), gpus=THREE, environment=environment).stage("peers").facts["gpus"]
+        for environment in ({}, {"CUDA_VISIBLE_DEVICES": "2,0"})
+    )
+    assert [(gpu["ordinal"], gpu["name"]) for gpu in turned] == [(0, "C"), (1, "A")]
+    for new, old in zip(turned, (plain[2], plain[0]), strict=True):
+        assert (new["uuid"], new["pci_bus_id"]) == (old["uuid"], old["pci_bus_id"])
+
+
 @pytest.mark.parametrize(
     ("reach", "ways", "both"),
     [("none", ["through the host", "through the host"], "through the host"),

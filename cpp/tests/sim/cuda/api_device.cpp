@@ -100,7 +100,8 @@ SIM_API int cuDeviceGetName(char* name, int length, int device) {
 SIM_API int cuDeviceGetUuid_v2(unsigned char uuid[16], int device) {
     SIM_ENTRY("cuDeviceGetUuid");
     SIM_TRY(check_device(device));
-    for (int i = 0; i < 16; ++i) uuid[i] = static_cast<unsigned char>(0x51 + 7 * i + device);
+    int const number = State::get().devices()[static_cast<size_t>(device)].number;
+    for (int i = 0; i < 16; ++i) uuid[i] = static_cast<unsigned char>(0x51 + 7 * i + number);
     return SUCCESS;
 }
 SIM_API int cuDeviceGetUuid(unsigned char uuid[16], int device) { return cuDeviceGetUuid_v2(uuid, device); }
@@ -108,7 +109,8 @@ SIM_API int cuDeviceGetUuid(unsigned char uuid[16], int device) { return cuDevic
 SIM_API int cuDeviceGetPCIBusId(char* text, int length, int device) {
     SIM_ENTRY("cuDeviceGetPCIBusId");
     SIM_TRY(check_device(device));
-    std::snprintf(text, static_cast<size_t>(length), "0000:%02X:00.0", 0x18 + device);
+    std::snprintf(text, static_cast<size_t>(length), "0000:%02X:00.0",
+                  0x18 + State::get().devices()[static_cast<size_t>(device)].number);
     return SUCCESS;
 }
 
@@ -129,7 +131,7 @@ SIM_API int cuDeviceGetAttribute(int* value, int attribute, int device) {
         return SUCCESS;
     }
     if (attribute == 33) {
-        *value = 0x18 + device;
+        *value = 0x18 + properties.number;
         return SUCCESS;
     }
     for (auto const& fixed : fixed_attributes)
