@@ -3,7 +3,7 @@
 #
 #   ci/gpu_selftest.sh [--library FILE] [--plan FILE]... [--simulated] [STEP...]
 #
-# STEP: quick, copies, bench, reports, soak (all of them by default). cuready must be importable by
+# STEP: quick, copies, bench, reports, soak, peers (all of them by default; peers needs two GPUs). cuready must be importable by
 # $PYTHON (python3); ci/gpu.sh prepare installs it, and its folder is used when it is there. $OUT, when set, gets the
 # reports, the JSON and the log. A C++17 compiler in $CXX (c++) builds the plain loops.
 set -euo pipefail

@@ -49,8 +49,8 @@ def unpacked(work: Workplace, name: str) -> Path | None:
     return plain if plain.is_file() else None
 
 
-def scenarios(work: Workplace, seconds: float, first: str) -> list[list[str]]:
-    """Arguments of benchmarks/asgi.py: ``first`` for the whole time, the others for a while.
+def scenarios(work: Workplace, arguments: argparse.Namespace) -> list[list[str]]:
+    """Arguments of benchmarks/asgi.py: ``--first`` for the whole time, the others for a while.
 
     ``all``: all clients wait for a small network all the time. ``all-4``: with four processes of
     each server. ``resnet50``: the same for a network whose time the GPU spends. ``rate``: 500
@@ -63,11 +63,21 @@ def scenarios(work: Workplace, seconds: float, first: str) -> list[list[str]]:
              "rate-granian": [cnn, "--rate", "500", "--server", "granian"]}  # fmt: skip
     if resnet is not None:
         known["resnet50"] = [str(resnet), "--rate", "0"]
+    first = arguments.first
     if first not in known:
         sys.exit(f"--first {first}: its plan was not given")
-    long = [*known.pop(first), "--seconds", str(seconds), "--turns", "6"]
-    short = ["--seconds", str(seconds / 10), "--turns", "3", "--no-floor"]
-    return [long, *([*arguments, *short] for arguments in known.values())]
+    wanted = [name for name in arguments.loads or known if name != first]
+    if missing := [name for name in wanted if name not in known]:
+        sys.exit(f"--loads {missing[0]}: its plan was not given")
+    share = ["--native-share", str(arguments.native_share)]
+    long = [*known[first], "--seconds", str(arguments.seconds), "--turns", "6", *share]
+    short = arguments.short or arguments.seconds / 10
+    # How much of it is the HTTP server's is asked where the GPU is idle for most of the time.
+    others = [[*known[name], "--seconds", str(short), "--turns", "3"] for name in wanted]
+    for name, other in zip(wanted, others, strict=True):
+        if not name.startswith("rate"):
+            other.append("--no-floor")
+    return [long, *others]
 
 
 def simulated_environment(work: Workplace) -> tuple[dict[str, str], Path]:
@@ -79,6 +89,13 @@ def simulated_environment(work: Workplace) -> tuple[dict[str, str], Path]:
     return build().environment("10.6"), plan
 
 
+def loads(text: str) -> list[str]:
+    names = text.split(",")
+    if wrong := [name for name in names if name not in LOADS]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r} is none of {', '.join(LOADS)}")
+    return names
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="ci/gpu_web.sh", description=__doc__)
     parser.add_argument("--from", dest="source", type=Path, help="folder of wheels and libraries")
@@ -88,6 +105,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60, help="for each server")
     parser.add_argument("--first", default="all", choices=LOADS,
                         help="the load that gets the whole time")  # fmt: skip
+    parser.add_argument("--loads", type=loads, default=[], metavar="LOAD,LOAD",
+                        help="those that are tried; all of them by default")  # fmt: skip
+    parser.add_argument("--short", type=float, help="seconds of the loads that are not the first")
+    parser.add_argument("--native-share", type=float, default=1.0,
+                        help="of the first load's time, for the C++ server")  # fmt: skip
     parser.add_argument("--installed", action="store_true", help="use the installed cuready")
     parser.add_argument("--simulated", action="store_true", help="try the script without a GPU")
     arguments = parser.parse_args()
@@ -104,13 +126,14 @@ def main() -> int:
         print(f"prepare: {problem}", file=sys.stderr)
     if arguments.simulated:
         environment, plan = simulated_environment(work)
-        runs = [[str(plan), "--seconds", str(arguments.seconds), "--turns", "2"]]
+        runs = [[str(plan), "--seconds", str(arguments.seconds), "--turns", "2",
+                 "--native-share", str(arguments.native_share)]]  # fmt: skip
     else:
         library = arguments.library or work.library("10.6")
         if library is None:
             sys.exit("TensorRT 10.6 was not given: --from DIR or --library FILE")
         environment = {**os.environ, "CUREADY_TENSORRT": str(library)}
-        runs = scenarios(work, arguments.seconds, arguments.first)
+        runs = scenarios(work, arguments)
     path = [str(work.site), *filter(None, [os.environ.get("PYTHONPATH")])]
     if not installed:
         environment["PYTHONPATH"] = os.pathsep.join(path)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The web example in Python against the one in C++ on a machine with an NVIDIA GPU, with no network.
 #
-#   ci/gpu_web.sh [--from DIR] [--library FILE] [--first LOAD] [--seconds N] [--simulated]
+#   ci/gpu_web.sh [--from DIR] [--library FILE] [--first LOAD] [--loads LOAD,LOAD] [--seconds N] [--short N]
+#                 [--native-share X] [--simulated]
 #
 # Prints one line of JSON, which $OUT gets as gpu-web.json; under five minutes. DIR holds the wheels that the machine
 # lacks (granian, uvloop, click, …) and whatever else `ci/gpu.sh prepare` takes, which is run first.

@@ -154,6 +154,8 @@ void PyContext::collect(PyObject* const* arguments, Py_ssize_t count, PyObject* 
 void PyContext::wait_for_producer(ArrayView const& view, StreamRef stream) {
   if (!view.has_producer_stream || StreamRef(view.producer_stream) == stream) return;
   if (std::find(waited_.begin(), waited_.end(), view.producer_stream) != waited_.end()) return;
+  // The driver would refuse an event of one GPU on a stream of another; the core has better words for the array.
+  if (view.device >= 0 && view.device != device_.ordinal()) return;
   stream_wait(device_, stream, StreamRef(view.producer_stream));
   waited_.push_back(view.producer_stream);
   has_order_ = true;

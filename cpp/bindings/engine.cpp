@@ -2,6 +2,8 @@
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
+#include <type_traits>
+
 #include "buffers.hpp"
 #include "pool.hpp"
 
@@ -127,13 +129,18 @@ py::object percentiles(Percentiles const& p) {
   return python_type("Percentiles")(p.min, p.max, p.mean, p.median, p.p90, p.p95, p.p99, p.cov);
 }
 
-py::object run_benchmark(std::shared_ptr<Engine> const& engine, double duration, double warmup,
-                         std::int64_t min_iterations, int streams, bool graph, bool transfers, bool spin, int profile,
-                         py::dict const& shapes, py::dict const& shape_values) {
+py::object to_python(BenchmarkReport const& report) {
+  return python_type("BenchmarkReport")(
+      report.iterations, report.seconds, report.throughput, percentiles(report.enqueue), percentiles(report.h2d),
+      percentiles(report.gpu), percentiles(report.d2h), percentiles(report.latency), report.bound_by, report.diagnosis,
+      report.graph, report.graph_fallback_reason, percentiles(report.gpu_queued), report.queued_iterations,
+      report.queued_at_once, report.queued_reason);
+}
+
+BenchmarkOptions benchmark_options(double warmup, int streams, bool graph, bool transfers, bool spin, int profile,
+                                   py::dict const& shapes, py::dict const& shape_values) {
   BenchmarkOptions options;
-  options.seconds = duration;
   options.warmup_seconds = warmup;
-  options.min_iterations = min_iterations;
   options.streams = streams;
   options.graph = graph;
   options.transfers = transfers;
@@ -146,16 +153,43 @@ py::object run_benchmark(std::shared_ptr<Engine> const& engine, double duration,
     options.shape_values.emplace_back(py::cast<std::string>(item.first),
                                       py::cast<std::vector<std::int64_t>>(item.second));
   }
-  BenchmarkReport report;
-  {
-    py::gil_scoped_release release;
-    report = benchmark(engine, options);
+  return options;
+}
+
+/// Calls `function` without the GIL; what TensorRT said meanwhile goes to Python's log.
+template <class Function>
+auto unlocked(Function function) {
+  if constexpr (std::is_void_v<decltype(function())>) {
+    {
+      py::gil_scoped_release release;
+      function();
+    }
+    pump_log();
+  } else {
+    auto result = [&] {
+      py::gil_scoped_release release;
+      return function();
+    }();
+    pump_log();
+    return result;
   }
-  pump_log();
-  return python_type("BenchmarkReport")(report.iterations, report.seconds, report.throughput,
-                                        percentiles(report.enqueue), percentiles(report.h2d), percentiles(report.gpu),
-                                        percentiles(report.d2h), percentiles(report.latency), report.bound_by,
-                                        report.diagnosis, report.graph, report.graph_fallback_reason);
+}
+
+py::object run_benchmark(std::shared_ptr<Engine> const& engine, double duration, double warmup,
+                         std::int64_t min_iterations, int streams, bool graph, bool transfers, bool spin, int profile,
+                         py::dict const& shapes, py::dict const& shape_values) {
+  BenchmarkOptions options = benchmark_options(warmup, streams, graph, transfers, spin, profile, shapes, shape_values);
+  options.seconds = duration;
+  options.min_iterations = min_iterations;
+  return to_python(unlocked([&] { return benchmark(engine, options); }));
+}
+
+std::unique_ptr<Benchmark> make_benchmark(std::shared_ptr<Engine> const& engine, double warmup, int streams, bool graph,
+                                          bool transfers, bool spin, int profile, py::dict const& shapes,
+                                          py::dict const& shape_values) {
+  BenchmarkOptions const options =
+      benchmark_options(warmup, streams, graph, transfers, spin, profile, shapes, shape_values);
+  return unlocked([&] { return std::make_unique<Benchmark>(engine, options); });
 }
 
 py::object inspect(Engine const& engine, PyContext const* context) {
@@ -220,6 +254,24 @@ void bind_engine_class(py::module_& module) {
         return "<Engine '" + engine.name() + "': " + std::to_string(engine.inputs().size()) + " inputs, " +
                std::to_string(engine.outputs().size()) + " outputs, built by " + engine.plan().built_by.str() + ">";
       });
+}
+
+void bind_benchmark(py::module_& module) {
+  py::class_<Benchmark>(module, "Benchmark", "An engine that is timed in turns: what it needs is made once.",
+                        py::release_gil_before_calling_cpp_dtor())
+      .def(py::init(&make_benchmark), py::arg("engine"), py::kw_only(), py::arg("warmup") = 0.2, py::arg("streams") = 1,
+           py::arg("graph") = false, py::arg("transfers") = true, py::arg("spin") = false, py::arg("profile") = 0,
+           py::arg("shapes") = py::dict(), py::arg("shape_values") = py::dict())
+      .def(
+          "run", [](Benchmark& self, double seconds) { unlocked([&] { self.run(seconds); }); }, py::arg("seconds"),
+          "Runs as trtexec does, two runs in flight on each stream, at least so long.")
+      .def(
+          "run_queued", [](Benchmark& self, double seconds) { unlocked([&] { self.run_queued(seconds); }); },
+          py::arg("seconds"), "Runs that are queued before the GPU begins with them, at least so long.")
+      .def(
+          "report", [](Benchmark const& self) { return to_python(self.report()); }, "Over all turns so far.")
+      .def("samples", &Benchmark::samples, py::arg("stage"),
+           "Milliseconds of every run so far: enqueue, h2d, gpu, d2h, latency or gpu_queued.");
 }
 
 LoadOptions load_options(py::object const& weight_budget, std::string const& reader, bool check_version) {
@@ -308,6 +360,7 @@ void bind_runtime(py::module_& module) {
 void bind_engine(py::module_& module) {
   bind_tensor_info(module);
   bind_engine_class(module);
+  bind_benchmark(module);
   bind_runtime(module);
 }
 

@@ -1,5 +1,5 @@
-// A pool of contexts that threads share: submit() returns a future; C++ threads dispatch, one poller completes. A thread
-// that waits for a request which no dispatcher has taken yet launches it itself.
+// A pool of contexts that threads share: submit() returns a future; C++ threads dispatch, one poller completes. A
+// thread that waits for a request which no dispatcher has taken yet launches it itself.
 #pragma once
 
 #include <chrono>
@@ -39,6 +39,10 @@ class CUREADY_API Future {
   /// False when the time is over first; a negative time waits for ever. While it waits, this thread may launch and
   /// complete the request: no other thread has to be woken for it.
   bool wait(std::chrono::nanoseconds timeout = std::chrono::nanoseconds(-1)) const;
+  /// For a thread that will not wait here, such as an event loop's: launches the request at once where it is the next
+  /// one, a context is idle and launches are quick (100 µs), so that no other thread has to be woken for it. Does not
+  /// wait for the GPU. False when it left the request to the pool's threads.
+  bool start() const;
   /// Waits, then returns the outputs or throws the request's error.
   const std::vector<PoolOutput>& get() const;
   /// How it ended; ok while it has not.

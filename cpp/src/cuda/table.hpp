@@ -70,6 +70,7 @@ constexpr int capture_thread_local = 1;
   X(cuStreamSynchronize, "cuStreamSynchronize", 2000, run, CUresult(CUstream))                                       \
   X(cuStreamQuery, "cuStreamQuery", 2000, run, CUresult(CUstream))                                                   \
   X(cuStreamWaitEvent, "cuStreamWaitEvent", 3020, run, CUresult(CUstream, CUevent, unsigned))                        \
+  X(cuLaunchHostFunc, "cuLaunchHostFunc", 10000, extra, CUresult(CUstream, void (*)(void*), void*))                  \
   X(cuEventCreate, "cuEventCreate", 2000, run, CUresult(CUevent*, unsigned))                                         \
   X(cuEventDestroy, "cuEventDestroy_v2", 4000, run, CUresult(CUevent))                                               \
   X(cuEventRecord, "cuEventRecord", 2000, run, CUresult(CUevent, CUstream))                                          \

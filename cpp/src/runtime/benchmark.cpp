@@ -1,4 +1,5 @@
-// The timing loop: copy in, enqueue, copy out on each stream, two runs in flight, events around every stage.
+// The timing loop: copy in, enqueue, copy out on each stream, two runs in flight, events around every stage; and the
+// same runs queued behind a held stream, where the GPU never waits for the host.
 #include "cuready/benchmark.hpp"
 
 #include <algorithm>
@@ -10,10 +11,34 @@
 #include <exception>
 #include <thread>
 
+#include "cuda/gate.hpp"
 #include "cuready/context.hpp"
 #include "runtime/statistics.hpp"
 
 namespace cuready {
+
+namespace {
+
+/// Of sorted samples: where the distribution function, taken at the middle of its steps, crosses one half. Between two
+/// values by a straight line. See Percentiles.
+double middle(const std::vector<double>& sorted) {
+  const double half = static_cast<double>(sorted.size()) / 2;
+  double value = sorted.front(), rank = 0;  // of the last value whose middle lies below one half
+  for (auto first = sorted.begin(); first != sorted.end();) {
+    const auto last = std::upper_bound(first, sorted.end(), *first);
+    const double here = static_cast<double>(first - sorted.begin()) + static_cast<double>(last - first) / 2;
+    if (here >= half) {
+      if (rank <= 0 || here <= half) return *first;
+      return value + (*first - value) * (half - rank) / (here - rank);
+    }
+    value = *first;
+    rank = here;
+    first = last;
+  }
+  return sorted.back();
+}
+
+}  // namespace
 
 Percentiles summarize(std::vector<double> samples) {
   Percentiles p;
@@ -29,8 +54,7 @@ Percentiles summarize(std::vector<double> samples) {
   p.min = samples.front();
   p.max = samples.back();
   p.mean = sum / n;
-  const std::size_t middle = samples.size() / 2;
-  p.median = samples.size() % 2 != 0 ? samples[middle] : (samples[middle - 1] + samples[middle]) / 2;
+  p.median = middle(samples);
   p.p90 = at(90);
   p.p95 = at(95);
   p.p99 = at(99);
@@ -48,6 +72,21 @@ double milliseconds(clock::duration d) { return std::chrono::duration<double, st
 
 struct Samples {
   std::vector<double> enqueue, h2d, gpu, d2h, latency;
+};
+
+constexpr int warm_runs = 4;  // a graph needs a plain run, a warm-up of its own context, and a capture
+
+// Runs that are queued at once: enough that the GPU is not always at a first one, and so few that the driver's queue of
+// launches, of about a thousand, holds them. A plan of many launches finds its own number below.
+constexpr int least_queued = 3, most_queued = 64;
+constexpr double queued_ms = 10;  // the time of one such batch, about
+constexpr std::chrono::milliseconds hold_at_most{100};
+
+/// Runs that were queued behind one another.
+struct Queued {
+  std::vector<double> gpu;
+  int at_once = least_queued, most = most_queued;
+  std::string reason;  // why there are none
 };
 
 template <class T>
@@ -90,6 +129,28 @@ class Runner {
     for (std::int64_t i = 0; i < depth; ++i) finish(slots_[static_cast<std::size_t>((runs + i) % depth)], samples);
   }
   GraphStats graph_stats() const { return context_->graph_stats(); }
+
+  /// Batches of runs behind a gate until `deadline`, at least one. Where the host cannot queue a batch while the stream
+  /// is held, smaller ones are tried; where it cannot queue two runs, the reason is kept instead.
+  void loop_queued(clock::time_point deadline, Queued& kept) {
+    while (kept.reason.empty()) {
+      const clock::time_point begin = clock::now();
+      if (!queue(kept)) {
+        if (kept.at_once <= 2) {
+          kept.reason =
+              "the host cannot queue two runs ahead: the engine waits for the GPU inside a run, or has more launches "
+              "than the driver queues";
+          return;
+        }
+        kept.most = kept.at_once = std::max(2, kept.at_once / 2);
+        continue;
+      }
+      const double each = std::max(1e-4, milliseconds(clock::now() - begin) / kept.at_once);
+      const auto fitting = static_cast<int>(std::min<double>(most_queued, queued_ms / each));
+      kept.at_once = std::min(std::max(fitting, least_queued), kept.most);
+      if (clock::now() >= deadline) return;
+    }
+  }
 
  private:
   static constexpr std::int64_t depth = 2;
@@ -185,16 +246,41 @@ class Runner {
     samples->latency.push_back(h2d + gpu + d2h);
   }
 
+  /// One batch; false when the stream went on before all of it was queued. The first run is not kept: the GPU comes to
+  /// it from waiting.
+  bool queue(Queued& kept) {
+    const auto count = static_cast<std::size_t>(kept.at_once);
+    while (marks_.size() < 2 * count)
+      marks_.push_back(std::make_unique<Event>(engine_->device(), true, !options_.spin));
+    bool held = false;
+    {
+      cuda::Gate gate(stream_, hold_at_most);
+      for (std::size_t i = 0; i < count; ++i) {
+        marks_[2 * i]->record(stream_);
+        context_->enqueue(stream_);
+        marks_[2 * i + 1]->record(stream_);
+      }
+      held = gate.open();
+    }
+    marks_[2 * count - 1]->synchronize();
+    if (!held) return false;
+    for (std::size_t i = 1; i < count; ++i) {
+      kept.gpu.push_back(static_cast<double>(marks_[2 * i + 1]->milliseconds_since(*marks_[2 * i])));
+    }
+    return true;
+  }
+
   std::shared_ptr<Engine> engine_;
   const BenchmarkOptions& options_;
   Stream stream_;
   std::shared_ptr<ExecutionContext> context_;
   std::vector<Copy> inputs_, outputs_;
   std::array<Slot, depth> slots_;
+  std::vector<std::unique_ptr<Event>> marks_;  // begin and end of each queued run
 };
 
-/// Runs one function on every runner, each on a thread of its own; throws the first error. The device is current on those
-/// threads, as in any program that runs an engine: else every call would make it so, and be timed doing that.
+/// Runs one function on every runner, each on a thread of its own; throws the first error. The device is current on
+/// those threads, as in any program that runs an engine: else every call would make it so, and be timed doing that.
 template <class Function>
 void on_all(const Device& device, std::vector<std::unique_ptr<Runner>>& runners, Function function) {
   std::vector<std::exception_ptr> errors(runners.size());
@@ -215,15 +301,17 @@ void on_all(const Device& device, std::vector<std::unique_ptr<Runner>>& runners,
   }
 }
 
-void diagnose(BenchmarkReport& report) {
+/// trtexec's rule, by the GPU's own time: where runs were queued, time that the GPU waits for the host is not its own.
+void diagnose(BenchmarkReport& report, bool alone) {
   struct Stage {
     const char* name;
     double mean;
     const char* advice;
   };
+  const bool known = alone && report.queued_iterations > 0;
+  const double gpu = known ? std::min(report.gpu.mean, report.gpu_queued.mean) : report.gpu.mean;
   const std::array<Stage, 4> stages{{
-      {"gpu", report.gpu.mean,
-       "the GPU is the limit: a smaller precision, another batch size or a newer build may help"},
+      {"gpu", gpu, "the GPU is the limit: a smaller precision, another batch size or a newer build may help"},
       {"enqueue", report.enqueue.mean,
        "the host submits more slowly than the GPU computes: use CUDA graphs, a larger batch, or more streams"},
       {"h2d", report.h2d.mean,
@@ -249,31 +337,80 @@ void check(const std::shared_ptr<Engine>& engine, const BenchmarkOptions& option
   for (const auto& [tensor, values] : options.shape_values) static_cast<void>(engine->index(tensor));
 }
 
+clock::duration in_seconds(double s) {
+  return std::chrono::duration_cast<clock::duration>(std::chrono::duration<double>(s));
+}
+
 }  // namespace
 
-BenchmarkReport benchmark(const std::shared_ptr<Engine>& engine, const BenchmarkOptions& options) {
-  check(engine, options);
+struct Benchmark::Impl {
+  Impl(std::shared_ptr<Engine> given, BenchmarkOptions wanted) : engine(std::move(given)), options(std::move(wanted)) {
+    check(engine, options);
+    for (int i = 0; i < options.streams; ++i) runners.push_back(std::make_unique<Runner>(engine, options));
+    samples.resize(runners.size());
+  }
+
+  std::shared_ptr<Engine> engine;
+  BenchmarkOptions options;
   std::vector<std::unique_ptr<Runner>> runners;
-  for (int i = 0; i < options.streams; ++i) runners.push_back(std::make_unique<Runner>(engine, options));
-  const auto seconds = [](double s) {
-    return std::chrono::duration_cast<clock::duration>(std::chrono::duration<double>(s));
-  };
+  std::vector<Samples> samples;  // by runner
+  Queued queued;
+  double seconds = 0;
+};
 
-  constexpr std::int64_t warm_runs = 4;  // a graph needs a plain run, a warm-up of its own context, and a capture
-  const clock::time_point warm_end = clock::now() + seconds(options.warmup_seconds);
-  on_all(engine->device(), runners, [&](Runner& runner, std::size_t) { runner.loop(warm_end, warm_runs, nullptr); });
+Benchmark::Benchmark(std::shared_ptr<Engine> engine, BenchmarkOptions options)
+    : impl_(new Impl(std::move(engine), std::move(options))) {
+  const clock::time_point end = clock::now() + in_seconds(impl_->options.warmup_seconds);
+  on_all(impl_->engine->device(), impl_->runners,
+         [&](Runner& runner, std::size_t) { runner.loop(end, warm_runs, nullptr); });
+}
 
-  std::vector<Samples> samples(runners.size());
-  const std::int64_t least = (options.min_iterations + options.streams - 1) / options.streams;
-  const clock::time_point begin = clock::now();
-  const clock::time_point end = begin + seconds(options.seconds);
-  on_all(engine->device(), runners,
-         [&](Runner& runner, std::size_t i) { runner.loop(end, least, &samples[i]); });
+Benchmark::~Benchmark() = default;
 
+void Benchmark::run(double seconds, std::int64_t least) {
+  const auto runners = static_cast<std::int64_t>(impl_->runners.size());
+  const std::int64_t each = (least + runners - 1) / runners;
+  const clock::time_point begin = clock::now(), end = begin + in_seconds(seconds);
+  on_all(impl_->engine->device(), impl_->runners,
+         [&](Runner& runner, std::size_t i) { runner.loop(end, each, &impl_->samples[i]); });
+  impl_->seconds += milliseconds(clock::now() - begin) / 1000.0;
+}
+
+void Benchmark::run_queued(double seconds) {
+  const clock::time_point end = clock::now() + in_seconds(seconds);
+  on_all(impl_->engine->device(), impl_->runners, [&](Runner& runner, std::size_t i) {
+    if (i != 0) return;
+    try {
+      runner.loop_queued(end, impl_->queued);
+    } catch (const UnsupportedFeature& error) {  // a driver that cannot hold a stream measures the rest all the same
+      impl_->queued.reason = error.what();
+    }
+  });
+}
+
+std::vector<double> Benchmark::samples(const std::string& stage) const {
+  if (stage == "gpu_queued") return impl_->queued.gpu;
+  static const std::array<std::pair<const char*, std::vector<double> Samples::*>, 5> stages{
+      {{"enqueue", &Samples::enqueue},
+       {"h2d", &Samples::h2d},
+       {"gpu", &Samples::gpu},
+       {"d2h", &Samples::d2h},
+       {"latency", &Samples::latency}}};
+  for (const auto& [name, member] : stages) {
+    if (stage != name) continue;
+    std::vector<double> all;
+    for (const Samples& part : impl_->samples) all.insert(all.end(), (part.*member).begin(), (part.*member).end());
+    return all;
+  }
+  throw InvalidArgument({"samples of a benchmark", "\"" + stage + "\" is no stage",
+                         "enqueue, h2d, gpu, d2h, latency and gpu_queued are"});
+}
+
+BenchmarkReport Benchmark::report() const {
   BenchmarkReport report;
-  report.seconds = milliseconds(clock::now() - begin) / 1000.0;
+  report.seconds = impl_->seconds;
   Samples all;
-  for (const Samples& part : samples) {
+  for (const Samples& part : impl_->samples) {
     for (const auto& [from, to] :
          {std::pair{&part.enqueue, &all.enqueue}, std::pair{&part.h2d, &all.h2d}, std::pair{&part.gpu, &all.gpu},
           std::pair{&part.d2h, &all.d2h}, std::pair{&part.latency, &all.latency}}) {
@@ -287,11 +424,22 @@ BenchmarkReport benchmark(const std::shared_ptr<Engine>& engine, const Benchmark
   report.gpu = summarize(std::move(all.gpu));
   report.d2h = summarize(std::move(all.d2h));
   report.latency = summarize(std::move(all.latency));
-  const GraphStats graphs = runners.front()->graph_stats();
+  report.gpu_queued = summarize(impl_->queued.gpu);
+  report.queued_iterations = static_cast<std::int64_t>(impl_->queued.gpu.size());
+  report.queued_at_once = impl_->queued.at_once;
+  report.queued_reason = impl_->queued.reason;
+  const GraphStats graphs = impl_->runners.front()->graph_stats();
   report.graph = graphs.replays > 0;
-  report.graph_fallback_reason = options.graph ? graphs.fallback_reason : std::string();
-  diagnose(report);
+  report.graph_fallback_reason = impl_->options.graph ? graphs.fallback_reason : std::string();
+  diagnose(report, impl_->options.streams == 1);
   return report;
+}
+
+BenchmarkReport benchmark(const std::shared_ptr<Engine>& engine, const BenchmarkOptions& options) {
+  Benchmark timed(engine, options);
+  timed.run(options.seconds, options.min_iterations);
+  timed.run_queued(std::min(options.seconds / 6, 0.5));
+  return timed.report();
 }
 
 }  // namespace cuready

@@ -59,6 +59,12 @@ bool Future::wait(std::chrono::nanoseconds timeout) const {
   return state_->changed.wait_until(lock, deadline, finished);
 }
 
+bool Future::start() const {
+  if (state_->done) return false;
+  const auto pool = state_->pool.lock();
+  return pool && pool->start(*state_);
+}
+
 const std::vector<PoolOutput>& Future::get() const {
   static_cast<void>(wait());
   state_->status.raise();

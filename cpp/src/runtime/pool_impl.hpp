@@ -80,6 +80,9 @@ struct Lane {
   std::thread dispatcher;
 };
 
+/// A launch that a thread may do which must not be kept: about what it costs to have another thread woken for it.
+constexpr std::chrono::microseconds quick_launch{100};
+
 struct ContextPool::Impl : std::enable_shared_from_this<ContextPool::Impl> {
   using Deadline = std::chrono::steady_clock::time_point;
 
@@ -98,6 +101,8 @@ struct ContextPool::Impl : std::enable_shared_from_this<ContextPool::Impl> {
   int taken = 0;              // requests that have left the queue and are not done
   int helping = 0;            // waiting threads that are at work for the pool
   std::shared_ptr<PinnedCache> pinned;
+  /// What the last launch took. The first ones load the GPU's code and are the dispatchers'.
+  std::atomic<std::chrono::steady_clock::duration> last_launch{std::chrono::steady_clock::duration::max()};
   std::uint64_t submitted = 0, completed = 0, failed = 0;
   std::mutex close_mutex;
 
@@ -110,7 +115,9 @@ struct ContextPool::Impl : std::enable_shared_from_this<ContextPool::Impl> {
   LaneSlot* take(Lane& lane);
   void dispatch(Lane& lane);
   void launch(Lane& lane, LaneSlot& slot);
+  LaneSlot* launch_here(const Future::State& wanted, bool only_idle);
   void help(const Future::State& wanted, const Deadline* deadline);
+  bool start(const Future::State& wanted);
   bool wait_for_gpu(LaneSlot& slot, const Deadline* deadline) const;
   void run(Lane& lane, LaneSlot& slot);
   void stage_inputs(Lane& lane, LaneSlot& slot, std::vector<TensorView>& views);

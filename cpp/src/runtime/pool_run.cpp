@@ -72,7 +72,9 @@ void ContextPool::Impl::dispatch(Lane& lane) {
 void ContextPool::Impl::launch(Lane& lane, LaneSlot& slot) {
   try {
     slot.failure = Status();
+    const auto begin = std::chrono::steady_clock::now();
     run(lane, slot);
+    last_launch = std::chrono::steady_clock::now() - begin;
   } catch (...) {
     slot.failure = Status::current();
     try {
@@ -83,26 +85,31 @@ void ContextPool::Impl::launch(Lane& lane, LaneSlot& slot) {
   }
 }
 
-// Only the request at the head of the queue, so that requests run in the order in which they were submitted.
-void ContextPool::Impl::help(const Future::State& wanted, const Deadline* deadline) {
+// Only the request at the head of the queue, so that requests run in the order in which they were submitted. Null when
+// this thread cannot, or not soon; else the caller settles `helping`.
+LaneSlot* ContextPool::Impl::launch_here(const Future::State& wanted, bool only_idle) {
   Lane* lane = nullptr;
   LaneSlot* slot = nullptr;
   {
     const std::lock_guard<std::mutex> lock(mutex);
-    if (closing || queue.empty() || queue.front().state.get() != &wanted) return;
+    if (closing || queue.empty() || queue.front().state.get() != &wanted) return nullptr;
     lane = best_lane(true);
-    if (lane == nullptr) return;
+    if (lane == nullptr || (only_idle && lane->load != 0)) return nullptr;
     slot = take(*lane);
     ++helping;
   }
   const cuda::CurrentGuard current(*engine->device().primary());
   room.notify_one();
   launch(*lane, *slot);
-  {
-    const std::lock_guard<std::mutex> lock(mutex);
-    lane->launching = false;
-    if (!queue.empty()) call_dispatchers();
-  }
+  const std::lock_guard<std::mutex> lock(mutex);
+  lane->launching = false;
+  if (!queue.empty()) call_dispatchers();
+  return slot;
+}
+
+void ContextPool::Impl::help(const Future::State& wanted, const Deadline* deadline) {
+  LaneSlot* slot = launch_here(wanted, false);
+  if (slot == nullptr) return;
   const bool landed = options.spin && wait_for_gpu(*slot, deadline);
   if (landed) retire(*slot);
   {
@@ -112,6 +119,20 @@ void ContextPool::Impl::help(const Future::State& wanted, const Deadline* deadli
   }
   if (!landed) flying.notify_one();
   idle.notify_all();
+}
+
+bool ContextPool::Impl::start(const Future::State& wanted) {
+  if (last_launch.load() > quick_launch) return false;
+  LaneSlot* slot = launch_here(wanted, true);
+  if (slot == nullptr) return false;
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    launched.push_back(slot);
+    --helping;
+  }
+  flying.notify_one();
+  idle.notify_all();
+  return true;
 }
 
 namespace {

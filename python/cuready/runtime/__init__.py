@@ -14,6 +14,7 @@ from typing import Any
 
 from cuready._cmake import cmake_dir
 from cuready._core import (
+    Benchmark,
     Bindings,
     ContextPool,
     Device,
@@ -47,6 +48,7 @@ from cuready.runtime._libraries import find_libraries, load, probe
 from cuready.runtime._types import BenchmarkReport, Percentiles, Profile, Version
 
 __all__ = [
+    "Benchmark",
     "BenchmarkReport",
     "Bindings",
     "ContextPool",

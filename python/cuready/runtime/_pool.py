@@ -34,6 +34,10 @@ class _Awaited:
         loop.add_reader(self._completions.fileno(), self._wake)
 
     def wait(self, future: Future, waiter: asyncio.Future[None]) -> Generator[Any, None, None]:
+        if not self._waiters:
+            # Nothing else is under way: launching takes less than waking a thread that does it.
+            # Under load the loop has better to do, and the pool's threads are awake anyway.
+            future._start()
         number = next(self._numbers)
         self._waiters[number] = waiter
         try:

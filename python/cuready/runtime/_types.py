@@ -80,6 +80,13 @@ class BenchmarkReport(NamedTuple):
     ``enqueue`` is host time of the submitting call; ``h2d``, ``gpu`` and ``d2h`` are device time
     between events; ``latency`` is their sum for each run. ``bound_by`` names the stage that limits
     the throughput and ``diagnosis`` says what to try.
+
+    ``gpu`` is the time between an event before the run and one behind it, while two runs are under
+    way: where the host submits more slowly than the GPU computes, the GPU's waiting for the host
+    is in it. ``gpu_queued`` is the same of runs that were queued, ``queued_at_once`` behind one
+    another, before the GPU began: the GPU's own time. It is all zero where ``queued_iterations``
+    is 0, and ``queued_reason`` then says why. Times between events come in steps of the GPU's
+    timer; the medians are mid-distribution ones, which such steps do not round.
     """
 
     iterations: int
@@ -94,6 +101,10 @@ class BenchmarkReport(NamedTuple):
     diagnosis: str
     graph: bool
     graph_fallback_reason: str
+    gpu_queued: Percentiles
+    queued_iterations: int
+    queued_at_once: int
+    queued_reason: str
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON types."""
@@ -107,14 +118,22 @@ class BenchmarkReport(NamedTuple):
         lines = [
             f"{self.iterations} runs in {self.seconds:.2f} s: {self.throughput:.1f} runs/s"
             + (" (CUDA graph)" if self.graph else ""),
-            f"{'stage':8} {'min':>9} {'median':>9} {'mean':>9} {'p95':>9} {'p99':>9}  ms",
+            f"{'stage':11} {'min':>9} {'median':>9} {'mean':>9} {'p95':>9} {'p99':>9}  ms",
         ]
-        for name in ("enqueue", "h2d", "gpu", "d2h", "latency"):
+        names = ["enqueue", "h2d", "gpu", "d2h", "latency"]
+        if self.queued_iterations:
+            names.insert(3, "gpu_queued")
+        for name in names:
             stage: Percentiles = getattr(self, name)
             lines.append(
-                f"{name:8} {stage.min:9.4f} {stage.median:9.4f} {stage.mean:9.4f} "
-                f"{stage.p95:9.4f} {stage.p99:9.4f}"
+                f"{name.replace('_', ', '):11} {stage.min:9.4f} {stage.median:9.4f} "
+                f"{stage.mean:9.4f} {stage.p95:9.4f} {stage.p99:9.4f}"
             )
+        if self.queued_iterations:
+            lines.append(f"gpu, queued: {self.queued_iterations} runs, {self.queued_at_once} at a "
+                         "time, queued before the GPU begins: no waiting for the host")  # fmt: skip
+        elif self.queued_reason:
+            lines.append(f"no gpu, queued: {self.queued_reason}")
         if self.graph_fallback_reason:
             lines.append(f"no CUDA graph: {self.graph_fallback_reason}")
         lines.append(f"bound by {self.bound_by}: {self.diagnosis}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,9 @@ import cuready.runtime as rt
 
 __all__ = ["Compared", "compare", "measure"]
 
-ROUNDS = 7
-STAGES = ("enqueue", "h2d", "gpu", "d2h", "latency")
+ROUNDS, TURNS = 7, 10
+STAGES = ("enqueue", "h2d", "gpu", "gpu_queued", "d2h", "latency")
+QUEUED_SHARE = 1 / 6  # of the duration, as `Engine.benchmark` spends
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Compared:
     """Two engines, round by round.
 
     ``ratios``: for each figure the median, over the rounds, of the second's over the first's.
-    Inside a round both had the same clocks and the same neighbours on the machine.
+    Inside a round both had the same clocks and the same neighbours on the machine: it is made of
+    turns of some milliseconds each.
     """
 
     first: list[rt.BenchmarkReport]
@@ -49,10 +52,10 @@ class Compared:
         for name in STAGES:
             base, other = (_middle(side, name) for side in (self.first, self.second))
             ratio = f"{ratios[name]:8.3f}" if name in ratios else "       -"
-            made.append(f"{name:12}{base:9.4f} ms{other:9.4f} ms{ratio}")
+            made.append(f"{name.replace('_', ', '):12}{base:9.4f} ms{other:9.4f} ms{ratio}")
         first, second = (_middle(side, "throughput") for side in (self.first, self.second))
         made.append(f"{'runs/s':12}{first:12.1f}{second:12.1f}{ratios['throughput']:8.3f}")
-        made.append(f"{len(self.first)} rounds of each, one after the other in turn")
+        made.append(f"{len(self.first)} rounds of {TURNS} turns of each, one after the other")
         return made
 
 
@@ -77,13 +80,25 @@ def compare(
     options: tuple[Mapping[str, Any], Mapping[str, Any]],
     on_round: Callable[[int, int], None] | None = None,
 ) -> Compared:
-    """Rounds in turn, A B B A …, so that a GPU that warms up or slows down is fair to both."""
+    """Rounds of turns, A B B A …, so that a GPU that warms up or slows down is fair to both."""
     sides: tuple[list[rt.BenchmarkReport], list[rt.BenchmarkReport]] = ([], [])
-    engines = (first, second)
+    turn = duration / ROUNDS / TURNS
     for number in range(ROUNDS):
-        for index in (0, 1) if number % 2 == 0 else (1, 0):
-            report = measure(engines[index], duration / ROUNDS, options[index])
-            sides[index].append(report)
+        # New contexts in each round: where their memory lies can make a difference, too.
+        timed = [rt.Benchmark(engine, **given)
+                 for engine, given in zip((first, second), options, strict=True)]  # fmt: skip
+        spent = 0.0  # on queued runs: a batch of a slow plan can take longer than its turn
+        for part in range(TURNS):
+            order = timed if (number + part) % 2 == 0 else timed[::-1]
+            for one in order:
+                one.run(turn)
+            if spent <= 2 * QUEUED_SHARE * turn * part:
+                begin = time.monotonic()
+                for one in order:
+                    one.run_queued(turn * QUEUED_SHARE)
+                spent += time.monotonic() - begin
+        for side, one in zip(sides, timed, strict=True):
+            side.append(one.report())
         if on_round is not None:
             on_round(number + 1, ROUNDS)
     return Compared(*sides)

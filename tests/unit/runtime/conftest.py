@@ -47,6 +47,7 @@ def driver(_driver: SimDriver) -> Iterator[SimDriver]:
     _driver.clear_faults()
     _driver.set_delay("kernel", 0)
     _driver.set_delay("copy", 0)
+    _driver.set_delay("launch", 0)
     gc.collect()
     assert _driver.violations() == []
 

@@ -302,6 +302,9 @@ def test_an_array_of_another_gpu_is_refused(load: Any) -> None:
     foreign = rt.DeviceBuffer((4, 4), "float32", device=1)
     with pytest.raises(errors.DeviceMismatch, match="x"):
         context.bind({"x": foreign})
+    written = rt.DeviceBuffer((4, 4), "float32", stream=rt.Stream(1))  # with a stream to wait for
+    with pytest.raises(errors.DeviceMismatch, match="x"):
+        context.bind({"x": written})
 
 
 def test_plans_load_from_paths_and_buffers(load: Any, tmp_path: Path) -> None:
@@ -316,3 +319,47 @@ def test_benchmark_reports_trtexec_s_stages(load: Any) -> None:
     assert report.iterations >= 10
     assert report.to_dict()["gpu"]["median"] >= 0
     assert "bound by" in report.summary()
+    assert report.queued_iterations > 0
+    assert 3 <= report.queued_at_once <= 64
+    assert "gpu, queued" in report.summary()
+
+
+def middle(samples: list[float]) -> float:
+    """The mid-distribution median, as Ma, Genton and Parzen define it."""
+    values, counts = np.unique(samples, return_counts=True)
+    return float(np.interp(len(samples) / 2, np.cumsum(counts) - counts / 2, values))
+
+
+def test_a_benchmark_is_continued_in_turns(load: Any) -> None:
+    timed = rt.Benchmark(load(plans.slow(300)), warmup=0.0)
+    counts = []
+    for _ in range(3):
+        timed.run(0.02)
+        timed.run_queued(0.01)
+        report = timed.report()
+        counts.append((report.iterations, report.queued_iterations))
+    assert counts == sorted(set(counts))
+    for stage in ("enqueue", "h2d", "gpu", "d2h", "latency", "gpu_queued"):
+        samples = timed.samples(stage)
+        assert len(samples) == counts[-1][stage == "gpu_queued"]
+        assert getattr(report, stage).median == pytest.approx(middle(samples))
+    assert min(timed.samples("gpu_queued")) > 0.25
+    with pytest.raises(errors.InvalidArgument, match="lunch"):
+        timed.samples("lunch")
+
+
+def test_a_host_that_is_slower_than_the_gpu_is_named(load: Any, driver: SimDriver) -> None:
+    """The GPU waits for the host inside a run: `gpu` has that in it, `gpu_queued` has not."""
+    driver.set_delay("launch", 500)
+    report = rt.benchmark(load(plans.affine()), duration=0.2, warmup=0.0, transfers=False)
+    assert report.enqueue.median > 0.5
+    assert report.gpu.median > 0.5 > report.gpu_queued.median
+    assert report.bound_by == "enqueue"
+
+
+def test_an_engine_that_waits_inside_a_run_cannot_be_queued(load: Any) -> None:
+    report = rt.benchmark(load(plans.nonzero()), duration=0.05, warmup=0.0)
+    assert report.iterations >= 10
+    assert report.queued_iterations == 0
+    assert "cannot queue two runs ahead" in report.queued_reason
+    assert report.queued_reason in report.summary()

@@ -161,6 +161,42 @@ def test_one_loop_awaits_many_pools_and_another_thread_s_loop_too(load: Any) -> 
         pool.close()
 
 
+def test_a_thread_that_does_not_wait_can_launch_what_it_submits(
+    load: Any, driver: SimDriver
+) -> None:
+    """Only the next request, on an idle context, and only where launches are quick."""
+    with load(plans.affine()).create_pool(2, spin=False) as pool:
+        assert not pool.submit({"x": X})._start()  # how long it takes is not known yet
+        pool.drain()
+        started = 0
+        for number in range(300):
+            future = pool.submit({"x": X + number})
+            started += future._start()
+            assert np.array_equal(future.result()["y"], 2 * (X + number) + 1)
+            assert not future._start()
+        assert started > 0
+        driver.set_delay("launch", 2000)
+        pool.run({"x": X})
+        slow = [pool.submit({"x": X}) for _ in range(3)]
+        assert not any(future._start() for future in slow)
+        for future in slow:
+            assert np.array_equal(future.result()["y"], 2 * X + 1)
+    assert pool.stats["failed"] == 0
+
+
+def test_what_an_event_loop_launches_fails_as_the_rest(load: Any, tensorrt: SimTensorRT) -> None:
+    async def ask(pool: Any) -> Any:
+        return await pool.submit({"x": X})
+
+    with load(plans.affine()).create_pool(1, spin=False) as pool:
+        for _ in range(50):
+            assert np.array_equal(asyncio.run(ask(pool))["y"], 2 * X + 1)
+        tensorrt.fail("IExecutionContext::enqueueV3", "not today", action="refuse")
+        with pytest.raises(errors.CureadyError, match="not today"):
+            asyncio.run(ask(pool))
+        assert np.array_equal(asyncio.run(ask(pool))["y"], 2 * X + 1)
+
+
 def test_callbacks_are_called_once(load: Any) -> None:
     called: list[rt.Future] = []
     both = threading.Barrier(2, timeout=20)

@@ -71,7 +71,8 @@ class SimDriver:
         return _lines(self._violations)
 
     def set_delay(self, kind: str, microseconds: int) -> None:
-        """Time that each "kernel", "copy", "memset" or "host" function takes."""
+        """Time that each "kernel", "copy", "memset" or "host" function takes; "launch": the host's
+        time for launching a run."""
         self._delay(kind.encode(), microseconds)
 
     def set_devices(self, spec: str) -> None:

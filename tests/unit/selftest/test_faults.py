@@ -98,6 +98,83 @@ def test_one_gpu_has_no_peers(run: Run) -> None:
     assert (stage.status, stage.reason) == (Status.SKIPPED, "there is one GPU")
 
 
+def test_the_gpu_that_is_left_visible_has_no_peers(run: Run) -> None:
+    stage = run(only=("peers",), environment={"CUDA_VISIBLE_DEVICES": "1"}).stage("peers")
+    assert stage.status is Status.SKIPPED
+    assert stage.reason == "CUDA_VISIBLE_DEVICES=1: one GPU"
+
+
+THREE = "A:9.0:256;B:9.0:256;C:8.6:256"
+
+
+def test_peers_are_measured_each_way_and_both_ways(run: Run) -> None:
+    stage = run(only=("peers",), gpus=THREE).stage("peers")
+    assert stage.reason == "6 ways between 3 GPUs, 6 of them direct"
+    names = [figure.name for figure in stage.figures]
+    assert names[:3] == ["GPU 0 to GPU 1, direct", "GPU 1 to GPU 0, direct",
+                         "GPU 0 and GPU 1, both ways at once, direct"]  # fmt: skip
+    assert len(names) == 9
+    assert all(figure.value > 0 for figure in stage.figures)
+    gpus = stage.facts["gpus"]
+    assert [gpu["name"] for gpu in gpus] == ["A", "B", "C"]
+    assert len({gpu["uuid"] for gpu in gpus}) == 3
+
+
+def test_gpus_are_known_by_uuid_whatever_their_order(run: Run) -> None:
+    plain, turned = (
+        run(only=("peers",), gpus=THREE, environment=environment).stage("peers").facts["gpus"]
+        for environment in ({}, {"CUDA_VISIBLE_DEVICES": "2,0"})
+    )
+    assert [(gpu["ordinal"], gpu["name"]) for gpu in turned] == [(0, "C"), (1, "A")]
+    for new, old in zip(turned, (plain[2], plain[0]), strict=True):
+        assert (new["uuid"], new["pci_bus_id"]) == (old["uuid"], old["pci_bus_id"])
+
+
+@pytest.mark.parametrize(
+    ("reach", "ways", "both"),
+    [("none", ["through the host", "through the host"], "through the host"),
+     ("1>0", ["direct", "through the host"], "direct one way")],
+)  # fmt: skip
+def test_what_goes_through_the_host_is_called_so(
+    run: Run, reach: str, ways: list[str], both: str
+) -> None:
+    stage = run(only=("peers",), environment={"CUREADY_SIM_PEERS": reach}).stage("peers")
+    assert stage.status is Status.PASSED
+    names = [figure.name for figure in stage.figures]
+    assert names == [f"GPU 0 to GPU 1, {ways[0]}", f"GPU 1 to GPU 0, {ways[1]}",
+                     f"GPU 0 and GPU 1, both ways at once, {both}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [1, 9])
+def test_bytes_that_change_between_gpus_are_found(run: Run, number: int) -> None:
+    """The ninth copy is a timed one of the way back, or of both ways: all are checked."""
+    report = run(f"op.p2p@{number}=corrupt*400", only=("peers",))
+    assert failed(report) == ["peers"]
+    assert "bytes changed from GPU" in report.stage("peers").reason
+    assert "the first is byte" in report.stage("peers").reason
+    assert [item.id for item in report.findings] == ["SELF16"]
+
+
+def test_too_many_peers_go_through_the_host(run: Run) -> None:
+    stage = run("cuCtxEnablePeerAccess@1=711*2", only=("peers",)).stage("peers")
+    assert stage.status is Status.PASSED
+    assert stage.reason == "2 ways between 2 GPUs, 0 of them direct"
+
+
+def test_peer_access_that_the_driver_refuses_after_all_is_a_failure(run: Run) -> None:
+    report = run("cuCtxEnablePeerAccess@1=217", only=("peers",))
+    assert failed(report) == ["peers"]
+    assert "PEER_ACCESS_UNSUPPORTED" in report.stage("peers").reason
+
+
+def test_a_gpu_that_another_process_keeps_is_left_out(run: Run) -> None:
+    report = run("cuDevicePrimaryCtxRetain@2=46*9", only=("peers",))
+    stage = report.stage("peers")
+    assert stage.status is Status.SKIPPED
+    assert "GPU 1 is kept by its compute mode or another process" in stage.reason
+    assert failed(report) == []
+
+
 def test_the_users_own_plan_is_run(run: Run, own_plans: object) -> None:
     stage = run(only=("engine",), engine=Path(f"{own_plans}/right/a.plan")).stage("engine")
     assert stage.status is Status.PASSED

@@ -1,6 +1,8 @@
 // Driver API: initialisation, devices, contexts, error texts.
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <string>
 
 #include "api.hpp"
 
@@ -26,6 +28,14 @@ Result check_device(int device) {
     auto& state = State::get();
     if (!state.initialized()) return NOT_INITIALIZED;
     return device >= 0 && static_cast<size_t>(device) < state.devices().size() ? SUCCESS : INVALID_DEVICE;
+}
+
+/** Whether a device can touch the memory of another itself. */
+bool reaches(int device, int peer) {
+    char const* const pairs = std::getenv("CUREADY_SIM_PEERS");
+    if (device == peer || !pairs) return device != peer;
+    std::string const wanted = std::to_string(device) + ">" + std::to_string(peer);
+    return ("," + std::string(pairs) + ",").find("," + wanted + ",") != std::string::npos;
 }
 
 }  // namespace
@@ -90,7 +100,8 @@ SIM_API int cuDeviceGetName(char* name, int length, int device) {
 SIM_API int cuDeviceGetUuid_v2(unsigned char uuid[16], int device) {
     SIM_ENTRY("cuDeviceGetUuid");
     SIM_TRY(check_device(device));
-    for (int i = 0; i < 16; ++i) uuid[i] = static_cast<unsigned char>(0x51 + 7 * i + device);
+    int const number = State::get().devices()[static_cast<size_t>(device)].number;
+    for (int i = 0; i < 16; ++i) uuid[i] = static_cast<unsigned char>(0x51 + 7 * i + number);
     return SUCCESS;
 }
 SIM_API int cuDeviceGetUuid(unsigned char uuid[16], int device) { return cuDeviceGetUuid_v2(uuid, device); }
@@ -98,7 +109,8 @@ SIM_API int cuDeviceGetUuid(unsigned char uuid[16], int device) { return cuDevic
 SIM_API int cuDeviceGetPCIBusId(char* text, int length, int device) {
     SIM_ENTRY("cuDeviceGetPCIBusId");
     SIM_TRY(check_device(device));
-    std::snprintf(text, static_cast<size_t>(length), "0000:%02X:00.0", 0x18 + device);
+    std::snprintf(text, static_cast<size_t>(length), "0000:%02X:00.0",
+                  0x18 + State::get().devices()[static_cast<size_t>(device)].number);
     return SUCCESS;
 }
 
@@ -119,7 +131,7 @@ SIM_API int cuDeviceGetAttribute(int* value, int attribute, int device) {
         return SUCCESS;
     }
     if (attribute == 33) {
-        *value = 0x18 + device;
+        *value = 0x18 + properties.number;
         return SUCCESS;
     }
     for (auto const& fixed : fixed_attributes)
@@ -135,7 +147,7 @@ SIM_API int cuDeviceCanAccessPeer(int* can, int device, int peer) {
     SIM_ENTRY("cuDeviceCanAccessPeer");
     SIM_TRY(check_device(device));
     SIM_TRY(check_device(peer));
-    *can = device != peer;
+    *can = reaches(device, peer);
     return SUCCESS;
 }
 
@@ -145,6 +157,7 @@ SIM_API int cuCtxEnablePeerAccess(void* peer, unsigned) {
     SIM_TRY(current(&context));
     Context* const other = State::get().find_context(peer);
     if (!other) return INVALID_CONTEXT;
+    if (!reaches(context->device, other->device)) return PEER_ACCESS_UNSUPPORTED;
     uint64_t const bit = uint64_t{1} << other->device;
     return context->peers.fetch_or(bit) & bit ? PEER_ACCESS_ALREADY_ENABLED : SUCCESS;
 }

@@ -69,7 +69,7 @@ WorkRef copy_to_host(Context& context, void* to, uint64_t from, size_t size) {
 
 WorkRef copy_on_device(Context& context, uint64_t to, uint64_t from, size_t size, uint64_t also_peers) {
   auto work = std::make_shared<Work>();
-  work->kind = "d2d";
+  work->kind = also_peers ? "p2p" : "d2d";
   work->run = [&context, to, from, size, also_peers]() -> Result {
     uint64_t const peers = context.peers | also_peers;
     auto* const source = Memory::get().view(from, size, context.device, peers);

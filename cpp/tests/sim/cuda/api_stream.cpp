@@ -326,6 +326,7 @@ SIM_API int sim_launch(void* handle, char const*, sim_kernel_fn function, void* 
     if (drop) drop(value);
   });
   SIM_STREAM("cuLaunchKernel");
+  std::this_thread::sleep_for(std::chrono::microseconds(delay_of("launch")));  // a slow host: this thread's time
   auto work = std::make_shared<Work>();
   work->run = [function, owned] { return function(owned.get()); };
   return submit(*stream, work);

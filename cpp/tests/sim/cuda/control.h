@@ -40,7 +40,8 @@ void sim_release_hangs(void);
 long sim_calls(char const* api);
 void sim_reset_calls(void);
 
-/** Time that each piece of work of a kind ("kernel", "copy", "memset", "host") takes, in microseconds. */
+/** Time that each piece of work of a kind ("kernel", "copy", "memset", "host") takes, in microseconds; "launch": the host's time
+ *  for the call that launches an engine's run. */
 void sim_set_delay_us(char const* kind, long us);
 
 /** Live objects and bytes, one per line in `text` (may be null); returns how many there are. Retained primary contexts count. */

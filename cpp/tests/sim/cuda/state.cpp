@@ -43,6 +43,7 @@ std::vector<Device> parse_devices(std::string const& spec) {
     auto const fields = split(item, ':');
     if (fields.size() != 3) continue;
     Device device;
+    device.number = static_cast<int>(devices.size());
     device.name = fields[0];
     device.cc_major = std::atoi(fields[1].c_str());
     auto const dot = fields[1].find('.');

@@ -18,6 +18,7 @@ namespace sim {
 constexpr unsigned stream_flag_nonblocking = 1, stream_flag_legacy = 0x10000;
 
 struct Device {
+  int number = 0;  // in the machine, whatever CUDA_VISIBLE_DEVICES makes of the order
   std::string name;
   int cc_major = 9, cc_minor = 0;
   size_t bytes = 0;

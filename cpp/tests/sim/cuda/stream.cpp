@@ -13,7 +13,7 @@ namespace {
 
 thread_local Context* running = nullptr;
 
-std::atomic<long> delay_kernel{0}, delay_copy{0}, delay_memset{0}, delay_host{0};
+std::atomic<long> delay_kernel{0}, delay_copy{0}, delay_memset{0}, delay_host{0}, delay_launch{0};
 
 struct Hangs {
   std::mutex lock;
@@ -26,20 +26,26 @@ Hangs& hangs() {
 }
 
 bool is_copy(char const* kind) {
-  return !std::strcmp(kind, "h2d") || !std::strcmp(kind, "d2h") || !std::strcmp(kind, "d2d");
+  return !std::strcmp(kind, "h2d") || !std::strcmp(kind, "d2h") || !std::strcmp(kind, "d2d") ||
+         !std::strcmp(kind, "p2p");
 }
+
+}  // namespace
 
 long delay_of(char const* kind) {
   if (is_copy(kind)) return delay_copy;
   if (!std::strcmp(kind, "kernel")) return delay_kernel;
   if (!std::strcmp(kind, "memset")) return delay_memset;
+  if (!std::strcmp(kind, "launch")) return delay_launch;
   return std::strcmp(kind, "host") ? 0 : delay_host.load();
 }
+
+namespace {
 
 /** Injected fault of a kind of work: a CUresult, SIM_CORRUPT (left to the copy itself), or 0. Hangs here when told to.
  */
 int injected(char const* kind) {
-  static std::set<std::string> const faulty{"kernel", "h2d", "d2h", "d2d", "memset"};
+  static std::set<std::string> const faulty{"kernel", "h2d", "d2h", "d2d", "p2p", "memset"};
   if (!faulty.count(kind)) return 0;
   int const code = Point::named(std::string("op.") + kind).hit();
   if (code != SIM_HANG) return code;
@@ -190,10 +196,11 @@ void set_delay(std::string const& kind, long microseconds) {
   if (kind == "copy") delay_copy = microseconds;
   if (kind == "memset") delay_memset = microseconds;
   if (kind == "host") delay_host = microseconds;
+  if (kind == "launch") delay_launch = microseconds;
 }
 
 void reset_delays() {
-  for (auto* delay : {&delay_kernel, &delay_copy, &delay_memset, &delay_host}) *delay = 0;
+  for (auto* delay : {&delay_kernel, &delay_copy, &delay_memset, &delay_host, &delay_launch}) *delay = 0;
 }
 
 Context* running_context() { return running; }

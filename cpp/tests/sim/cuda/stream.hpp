@@ -45,7 +45,7 @@ struct HostRange {
 
 /** What a piece of work does; shared by a stream's queue and by graph nodes. */
 struct Work {
-    char const* kind = "kernel";  // kernel, h2d, d2h, d2d, memset, host, event, wait, free
+    char const* kind = "kernel";  // kernel, h2d, d2h, d2d, p2p, memset, host, event, wait, free
     std::function<Result()> run;
     std::vector<HostRange> host;
 };
@@ -149,6 +149,7 @@ Result launch_graph(GraphExec& exec, Stream& stream);
 /** Wakes work that an injected SIM_HANG holds. */
 void release_hangs();
 void set_delay(std::string const& kind, long microseconds);
+long delay_of(char const* kind);
 void reset_delays();
 /** The context whose work this worker thread runs; null elsewhere. */
 Context* running_context();

@@ -20,7 +20,7 @@ def prove_copies(job: Job) -> None:
     sizes = [size for size in (QUICK_SIZES if job.quick else SIZES) if size <= free // 8]
     largest = sizes[-1]
     stream = job.stream()
-    pageable = bytearray(_pattern(largest, 1))
+    pageable = bytearray(pattern(largest, 1))
     pinned = rt.PinnedBuffer(largest, device=job.device)
     back = rt.PinnedBuffer(largest, device=job.device)
     there = rt.DeviceBuffer(largest, device=job.device)
@@ -44,7 +44,7 @@ class _Address:
         self.ptr = ctypes.addressof(self._view)
 
 
-def _pattern(size: int, seed: int) -> bytes:
+def pattern(size: int, seed: int) -> bytes:
     """Bytes that differ from their neighbours and repeat only after a prime number of them."""
     period = bytes((i * 167 + (i >> 8) * 59 + seed) & 255 for i in range(PERIOD))
     return (period * (size // PERIOD + 1))[:size]
@@ -66,7 +66,7 @@ def verify(
         ("pageable", pageable, bytearray(len(pageable))),
     )
     for index, (kind, source, target) in enumerate(routes):
-        wanted = _pattern(len(pageable), index + 1)
+        wanted = pattern(len(pageable), index + 1)
         (up if kind == "pinned" else memoryview(pageable))[:] = wanted
         if kind == "pinned":
             down[:] = bytes(len(wanted))
@@ -81,6 +81,16 @@ def verify(
 
 def blame(wanted: bytes, got: bytes, kind: str) -> None:
     """Fail with the number of wrong bytes and the place of the first."""
+    wrong, first = difference(wanted, got)
+    raise StageFailedError(
+        f"{wrong} of {len(wanted)} bytes changed on the way to the GPU and back "
+        f"({kind} host memory); the first is byte {first}",
+        kind="copy_corrupt", wrong=wrong, first=first,
+    )  # fmt: skip
+
+
+def difference(wanted: bytes, got: bytes | bytearray) -> tuple[int, int]:
+    """How many bytes differ, and the place of the first; -1 where none does."""
     wrong, first = 0, -1
     for start in range(0, len(wanted), MIB):
         piece, other = wanted[start : start + MIB], got[start : start + MIB]
@@ -89,11 +99,7 @@ def blame(wanted: bytes, got: bytes, kind: str) -> None:
         places = [i for i, (a, b) in enumerate(zip(piece, other, strict=True)) if a != b]
         wrong += len(places)
         first = first if first >= 0 else start + places[0]
-    raise StageFailedError(
-        f"{wrong} of {len(wanted)} bytes changed on the way to the GPU and back "
-        f"({kind} host memory); the first is byte {first}",
-        kind="copy_corrupt", wrong=wrong, first=first,
-    )  # fmt: skip
+    return wrong, first
 
 
 def measure(

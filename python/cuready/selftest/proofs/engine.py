@@ -23,6 +23,8 @@ def prove_engine(job: Job) -> None:
     job.figure("throughput", report.throughput, "runs/s")
     for name in ("enqueue", "gpu", "latency"):
         job.figure(f"{name}, median", getattr(report, name).median, "ms")
+    if report.queued_iterations:
+        job.figure("gpu without waiting for the host, median", report.gpu_queued.median, "ms")
     latency = report.latency
     marks = (0, 50, 90, 95, 99)
     values = (latency.min, latency.median, latency.p90, latency.p95, latency.p99)
