@@ -35,6 +35,10 @@ def cuready(*arguments: str) -> tuple[int, str, float]:
     return done.returncode, done.stdout, time.monotonic() - begin
 
 
+def failure(what: str, error: Exception) -> Row:
+    return {"what": what, "result": f"{type(error).__name__}: {error}", "met": False}
+
+
 def library_option(arguments: argparse.Namespace) -> list[str]:
     return ["--library", str(arguments.library)] if arguments.library else []
 
@@ -106,8 +110,12 @@ def step_bench(arguments: argparse.Namespace) -> list[Row]:
     make_current(runtime.device)
     rows: list[Row] = []
     for path in bench_plans(arguments):
-        engine = runtime.load(plan_bytes(path))
-        rows += bench_rows(engine, plan_name(path), brief=arguments.simulated)
+        name = plan_name(path)
+        try:
+            engine = runtime.load(plan_bytes(path))
+            rows += bench_rows(engine, name, brief=arguments.simulated)
+        except Exception as error:  # the other plans' rows are worth having
+            rows.append(failure(name, error))
     return rows
 
 
@@ -170,7 +178,7 @@ def main() -> int:
         try:
             rows += STEPS[name](arguments)
         except Exception as error:
-            rows.append({"what": name, "result": f"{type(error).__name__}: {error}", "met": False})
+            rows.append(failure(name, error))
         (OUT / "gpu-selftest.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     print("| what | ours | plain C++ | result | limit | ok |\n|---|---|---|---|---|---|")
     for one in rows:
