@@ -141,7 +141,7 @@ CASES: dict[str, Callable[[np.random.Generator], Case]] = {
     "product": product,
     "plain": plain_product,
 }
-USUAL = ("convolution", "plain", "product")
+USUAL = ("plain", "convolution", "product")
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Command:
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(self.python), *CLI, *arguments, "--format", "json"], env=self.environment,
-            capture_output=True, text=True, check=False, timeout=200,
+            capture_output=True, text=True, check=False, timeout=150,
         )  # fmt: skip
 
 
