@@ -263,8 +263,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--installed", action="store_true", help="use the cuready that is installed"
     )
-    parser.add_argument("--builder", action="append", metavar="RELEASE",
-                        help="only this one of the builders that were given; can be repeated")  # fmt: skip
+    parser.add_argument(
+        "--builder", action="append", metavar="RELEASE", help="only this one; can be repeated"
+    )
     parser.add_argument("--simulated", action="store_true", help="try the suite without a GPU")
     parser.add_argument("steps", nargs="+", choices=(*STEPS, "all"))
     arguments = parser.parse_args()
