@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The GPU suite, on any Linux machine with an NVIDIA GPU, with no network.
 #
-#   ci/gpu.sh [--from DIR] [--work DIR] [--installed] [--simulated] STEP...
+#   ci/gpu.sh [--from DIR] [--work DIR] [--installed] [--simulated] [--builder RELEASE] STEP...
 #
 # STEP: prepare, build (with every TensorRT builder that was given; what it built is run), correctness,
 # refusals, benchmark, all. Each can be run in a call of its own: what was prepared and measured stays in

@@ -141,7 +141,7 @@ CASES: dict[str, Callable[[np.random.Generator], Case]] = {
     "product": product,
     "plain": plain_product,
 }
-USUAL = ("convolution", "plain", "product")
+USUAL = ("plain", "convolution", "product")
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Command:
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(self.python), *CLI, *arguments, "--format", "json"], env=self.environment,
-            capture_output=True, text=True, check=False, timeout=200,
+            capture_output=True, text=True, check=False, timeout=150,
         )  # fmt: skip
 
 
@@ -229,7 +229,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--python", type=Path, default=Path(sys.executable),
                         help="the interpreter that the binding is for")  # fmt: skip
     parser.add_argument("--path", help="PYTHONPATH: the binding, cuready and click")
-    parser.add_argument("--libraries", help="the folder of libnvinfer")
+    parser.add_argument("--libraries", help="the folders of libnvinfer and its parts")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--case", action="append", choices=CASES, dest="cases",
                         help=f"a model to build ({', '.join(USUAL)}); can be repeated")  # fmt: skip
@@ -239,9 +239,11 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     arguments = parse()
     environment = dict(os.environ)
-    for name, value in (("PYTHONPATH", arguments.path), ("LD_LIBRARY_PATH", arguments.libraries)):
-        if value:
-            environment[name] = value
+    if arguments.path:
+        environment["PYTHONPATH"] = arguments.path
+    if arguments.libraries:  # first; TensorRT 11 may look for the toolkit's NVRTC behind them
+        folders = (arguments.libraries, environment.get("LD_LIBRARY_PATH"))
+        environment["LD_LIBRARY_PATH"] = ":".join(filter(None, folders))
     command = Command(arguments.python, environment)
     folder = arguments.folder / arguments.release
     shutil.rmtree(folder, ignore_errors=True)  # what an earlier call left says nothing of this one
