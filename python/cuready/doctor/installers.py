@@ -44,12 +44,19 @@ CONDA_NAMES = {
 }
 
 
+_CMD = re.compile(r"[<>|&^()]")
+
+
 def join(arguments: Sequence[str], system: str = "Linux") -> str:
     """``arguments`` as one command line for a POSIX shell, or for cmd.exe on Windows."""
     if system == "Windows":
         import subprocess  # it has Windows' rule
 
-        return subprocess.list2cmdline(arguments)
+        # list2cmdline quotes for programs; cmd.exe takes `>` of `torch>=2.4` for a redirection.
+        quoted = (subprocess.list2cmdline([word]) for word in arguments)
+        return " ".join(
+            f'"{word}"' if _CMD.search(word) and '"' not in word else word for word in quoted
+        )
     return shlex.join(arguments)
 
 

@@ -156,8 +156,12 @@ def _changed_package(context: Context, item: Distribution) -> RecordProblem | No
         return None  # said already, for its libraries
     if entry is None or item.installer == "conda":  # conda writes its prefix into files
         return None
-    found = context.stat(f"{item.location}/{entry.path}")
-    if found is not None and found.st_size == entry.size:
+    path = f"{item.location}/{entry.path}"
+    found = context.stat(path)
+    same = found is not None and found.st_size == entry.size
+    if same and context.deep and entry.digest:
+        same = _has(context, path, entry.digest)
+    if same:
         return None
     kind, size = ("missing", None) if found is None else ("altered", found.st_size)
     return RecordProblem(kind, entry.path, (), None, entry.size, size)

@@ -15,6 +15,7 @@ from tests.zoo.__main__ import verdict
 
 from cuready.doctor.engine import Diagnosis, diagnose
 from cuready.doctor.finding import Severity
+from cuready.doctor.installers import join
 from cuready.doctor.registry import all_checks
 from cuready.snapshot import NativeProbe, Snapshot, load
 
@@ -111,6 +112,12 @@ def commands(name: str) -> str:
         ("solved_on_a_login_node", "conda install -y -p /home/u/miniforge3/envs/dl -c conda-forge"),
         ("solved_without_gpu_by_pixi", "pixi add pytorch-gpu"),
         ("windows_default_index", '"C:\\my proj\\.venv\\Scripts\\python.exe" -m pip install'),
+        # conda's own torch is kept, and pip takes its own out
+        (
+            "pip_install_over_conda",
+            "/home/u/miniforge3/envs/dl/bin/python -m pip uninstall -y torch",
+        ),
+        ("two_dist_infos", "--force-reinstall torch==2.8.0"),
         ("kernel_update_without_module", "sudo apt-get install -y linux-headers-6.8.0-51-generic"),
         ("pascal_on_595", "sudo apt-get install -y nvidia-driver-580"),
         ("blackwell_with_proprietary_module", "nvidia-driver-580-open"),
@@ -118,6 +125,26 @@ def commands(name: str) -> str:
 )
 def test_fix_is_written_for_the_owner(machine: str, expected: str) -> None:
     assert expected in commands(machine)
+
+
+def test_the_user_sites_copy_is_hidden_or_removed_but_not_both() -> None:
+    """With PYTHONNOUSERSITE set, pip would remove the environment's copy instead."""
+    (found,) = of("leaks_from_user_site").findings
+    assert [len(fix.commands) for fix in found.fix] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["pip", "install", "torch>=2.4.1"], 'pip install "torch>=2.4.1"'),
+        (["C:\\my tools\\pip.exe", "a&b"], '"C:\\my tools\\pip.exe" "a&b"'),
+        (["C:\\Program Files (x86)\\pip.exe", "x"], '"C:\\Program Files (x86)\\pip.exe" x'),
+    ],
+)
+def test_a_command_for_windows_keeps_what_cmd_would_take_for_its_own(
+    words: list[str], line: str
+) -> None:
+    assert join(words, "Windows") == line
 
 
 @pytest.mark.parametrize("distro", ["fedora", "opensuse-leap", "arch"])

@@ -227,3 +227,11 @@ def test_a_package_file_as_recorded_or_without_a_size_is_no_problem(tmp_path: Pa
     }
     put(tmp_path, b"", "jax/__init__.py")
     assert problems(make(tmp_path, "jax", "jax/__init__.py,,")) == {"jax": ()}
+
+
+def test_an_edit_of_the_same_length_is_seen_by_a_thorough_run(tmp_path: Path) -> None:
+    put(tmp_path, b"as it is!", "torch/__init__.py")
+    item = make(tmp_path, "torch", line("torch/__init__.py", b"as it was"))
+    assert problems(item) == {"torch": ()}
+    (problem,) = problems(item, deep=True)["torch"]
+    assert problem.kind == "altered"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePosixPath
+
+from packaging.version import Version
 
 from cuready._util import normalize
 from cuready.doctor import catalogue, facts
@@ -50,7 +53,8 @@ def pip_over_conda(snapshot: Snapshot) -> Outcome:
     if not foreign:
         return ()
     item = foreign[0]
-    pip, owner = for_package(snapshot, "torch"), for_environment(snapshot)
+    owner = for_environment(snapshot)
+    pip = replace(owner, manager=item.installer or "pip")  # not conda, which owns the other one
     return [
         catalogue.finding(
             "PY07",
@@ -90,11 +94,13 @@ def from_user_site(snapshot: Snapshot) -> Outcome:
         if origin.path is None or normalize(origin.name) not in FRAMEWORKS:
             continue
         if _below(origin.path, python.user_site):
-            command = "export PYTHONNOUSERSITE=1"
             remove = join(
                 [python.executable or "python", "-m", "pip", "uninstall", "-y", origin.name]
             )
-            fix = (Fix((command, remove), "pip removes the copy that is found first: the user's"),)
+            fix = (  # one or the other: with the variable set, pip would not see the user's copy
+                Fix(("export PYTHONNOUSERSITE=1",), "and where your shell sets its variables"),
+                Fix((remove,), "pip removes the copy that is found first: the user's"),
+            )
             return [_leaked(origin, "the user's site-packages", fix)]
         source = next((entry for entry in added if _below(origin.path, entry)), None)
         if source is not None and not _below(source, snapshot.scope.cwd):
@@ -275,12 +281,13 @@ def twice_installed(snapshot: Snapshot) -> Outcome:
         groups.setdefault((name, item.location), []).append(item)
     found = []
     for (name, location), items in groups.items():
-        versions = sorted({item.version for item in items})
+        versions = sorted({item.version for item in items}, key=_by_release)
         if len(items) < 2 or len({item.metadata_path for item in items}) < 2:
             continue
         owner = for_package(snapshot, name)
-        again = owner.install([f"{name}=={versions[-1].partition('+')[0]}"])
-        fitting = reinstall_fitting(snapshot, "torch") if name == "torch" else ()
+        newest = versions[-1].partition("+")[0]
+        again = owner.install([f"{name}=={newest}"])
+        fitting = reinstall_fitting(snapshot, "torch", keep=newest) if name == "torch" else ()
         remove = owner.uninstall([name])
         commands = fitting[0].commands if fitting else (again,)
         found.append(
@@ -297,6 +304,12 @@ def twice_installed(snapshot: Snapshot) -> Outcome:
             )
         )
     return found
+
+
+def _by_release(text: str) -> tuple[bool, Version | str]:
+    """Newest last; what is no version comes before all that are one."""
+    found = facts.version(text)
+    return (found is not None, text if found is None else found)
 
 
 @check("PY14", needs=("kernelspecs",), systems=())

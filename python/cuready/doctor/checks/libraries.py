@@ -118,8 +118,9 @@ def _provider_wheel(
             if part.replace("_", "-") in name:
                 owner = for_package(snapshot, item.name)
                 required = _required(snapshot, library, name)
-                return (Fix((owner.install([required or item.name], upgrade=required is None),),
-                            "the version that the library was linked with"),)  # fmt: skip
+                note = "the release that it requires" if required else "the newest release"
+                command = owner.install([required or item.name], upgrade=required is None)
+                return (Fix((command,), note),)
     return ()
 
 

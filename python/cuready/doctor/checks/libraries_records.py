@@ -42,8 +42,10 @@ def _gone(
     altered: list[RecordProblem],
 ) -> Finding:
     twins = sorted({other for problem in missing for other in problem.others})
-    count = f"{len(missing)} of its libraries are not there" if missing else ""
-    changed = f"{len(altered)} of its libraries are not the ones that it brought" if altered else ""
+    count = f"{len(missing)} of its libraries {_are(missing)} not there" if missing else ""
+    changed = (
+        f"{len(altered)} of its libraries {_are(altered)} not as it brought them" if altered else ""
+    )
     facts_text = " and ".join(text for text in (count, changed) if text)
     history = (
         f" They were shared with {', '.join(twins)}." if twins
@@ -61,6 +63,10 @@ def _gone(
         explains=("LIB03", "LIB04", "LIB05", "LIB06", "LIB07", "LIB08", "LIB10", "PY20", "TRT03"),
         fix=(Fix((reinstall(snapshot, item),), "puts its own files back"),),
     )
+
+
+def _are(problems: list[RecordProblem]) -> str:
+    return "is" if len(problems) == 1 else "are"
 
 
 def _fails_because_of(snapshot: Snapshot, altered: list[RecordProblem]) -> bool:
