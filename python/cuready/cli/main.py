@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -62,8 +63,20 @@ def cli() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the return value is the exit code."""
-    return _common.run(cli, list(sys.argv[1:] if argv is None else argv))
+    """Run the command line; the return value is the exit code.
+
+    Without ``argv`` the process is ours. Then the collector of cycles does not look at what a
+    diagnosis makes, which is alive to its end, and at the end of the process it looks at nothing:
+    together a tenth of the doctor's time.
+    """
+    if argv is not None:
+        return _common.run(cli, list(argv))
+    if sys.argv[1:2] == ["doctor"]:
+        gc.disable()
+    try:
+        return _common.run(cli, sys.argv[1:])
+    finally:
+        gc.freeze()
 
 
 if __name__ == "__main__":

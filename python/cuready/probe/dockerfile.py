@@ -97,21 +97,21 @@ def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
             parts.append(line.removesuffix(escape))
             if not line.endswith(escape):
                 break
-        whole = " ".join(parts).strip()
-        closing = _HEREDOC.search(whole)
+        instruction, _, rest = " ".join(parts).strip().partition(" ")
+        closing = _HEREDOC.search(rest)
+        body = [rest.strip()]
         while closing and number < len(lines):
             number += 1
             if lines[number - 1].strip() == closing[1]:
                 break
-            whole += "\n" + lines[number - 1]
-        instruction, _, rest = whole.partition(" ")
+            body.append(lines[number - 1])
         if rest:
-            yield begin, instruction.upper(), rest.strip()
+            yield begin, instruction.upper(), "\n".join(body)
 
 
 def _commands(text: str) -> Iterator[list[str]]:
     """Words of each command of a RUN, in shell or in exec form."""
-    for command in _SPLIT.split(text):
+    for command in _SPLIT.split(text.replace("\\\n", " ")):
         yield re.sub(r"[\[\]\"',]+", " ", command).split()
 
 

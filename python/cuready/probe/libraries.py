@@ -130,13 +130,14 @@ class Survey:
         says = self._syntax_error(folder)
         outcome = import_torch(process, folder, self.context.so_far.python.sys_path, caller)
         opened = [step for step in outcome.steps if step.map is not None or step.error]
+        broken = any(step.error for step in opened)
         for step in opened[:1] + opened[-1:] if len(opened) > 1 else opened:
             final = step is opened[-1]
             failed = step.error is not None and outcome.error is not None
             text = (outcome.error if final else step.error) if failed or final else None
-            yield describe(process, step, "torch", self.owners, error_text=text)
-        if says is None and not any(step.error for step in opened):
-            says = outcome.error  # it fails between two libraries, or before the first
+            yield describe(process, step, "torch", self.owners, error_text=text if broken else None)
+        if says is None and not broken:
+            says = outcome.error  # it fails after its libraries, or before the first
         if says is not None:
             path = f"{folder}/__init__.py"
             yield LibraryFile(path, self.owners.of(path), "torch", error_text=says)

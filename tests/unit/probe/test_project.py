@@ -21,6 +21,7 @@ SLIM = "FROM python:3.11-slim\nRUN pip install torch\n"
          ["line 2: nvidia-driver-550-server-open"]),
         ('["apt-get", "install", "-y", "cuda-drivers-560"]', ["line 2: cuda-drivers-560"]),
         ("<<EOF\napt-get update\napt-get install -y cuda-12-4\nEOF", ["line 2: cuda-12-4"]),
+        ("<<EOF\napt-get install -y \\\n  cuda-12-4\nEOF", ["line 2: cuda-12-4"]),
         ("dnf -y install kmod-nvidia-latest-dkms", ["line 2: kmod-nvidia-latest-dkms"]),
         ("sh /tmp/NVIDIA-Linux-x86_64-550.54.run -s --no-kernel-module",
          ["line 2: NVIDIA-Linux-x86_64-550.54.run"]),
