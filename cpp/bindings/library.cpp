@@ -147,7 +147,7 @@ void bind_libraries(py::module_& module) {
         py::gil_scoped_release release;
         return find_libraries(options);
       },
-      py::arg("path") = Path(), py::arg("search_dirs") = std::vector<Path>(), py::arg("kind") = py::none(),
+      py::arg("path") = "", py::arg("search_dirs") = py::tuple(), py::arg("kind") = py::none(),
       py::arg("major") = 0, py::arg("environment") = true, py::arg("system") = true,
       "Every candidate in the order in which load() would try them.");
   module.def(
@@ -164,7 +164,7 @@ void bind_libraries(py::module_& module) {
         pump_log();
         return library;
       },
-      py::arg("path") = Path(), py::arg("search_dirs") = std::vector<Path>(), py::arg("kind") = py::none(),
+      py::arg("path") = "", py::arg("search_dirs") = py::tuple(), py::arg("kind") = py::none(),
       py::arg("major") = 0, py::arg("environment") = true, py::arg("system") = true,
       "Opens the first candidate that works.");
   py::class_<Library, std::shared_ptr<Library>>(

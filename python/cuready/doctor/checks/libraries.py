@@ -278,8 +278,8 @@ def _other_major(
     installer = for_package(snapshot, name)
     if same:
         wheels = _wheels_of(snapshot, library, major or 12)
-        all_of_it = [item.soname for item in library.missing]
-        more = f" and {len(all_of_it) - 1} more libraries" if len(all_of_it) > 1 else ""
+        others = len(library.missing) - 1
+        more = f" and {others} more {'library' if others == 1 else 'libraries'}" if others else ""
         cause = (
             f"{name} needs {lacking}{more}, which no package brings and the loader finds nowhere."
         )
@@ -314,8 +314,9 @@ _NOTES = {
 
 def _wheels_of(snapshot: Snapshot, library: LibraryFile, major: int) -> list[str]:
     """Requirements that bring everything that ``library`` lacks of CUDA and cuDNN, each once."""
-    for item in facts.installed(snapshot, owner_name(library)):
-        if any('extra == "cuda"' in text for text in item.requires):  # onnxruntime-gpu's own list
+    own = facts.installed(snapshot, owner_name(library)) if library.role == "onnxruntime" else ()
+    for item in own:
+        if any('extra == "cuda"' in text for text in item.requires):
             return [f"{item.name}[cuda,cudnn]=={item.version}"]
     found: dict[str, None] = {}
     for soname in (item.soname for item in library.missing):
