@@ -405,7 +405,10 @@ async def read_lock(*, path: str) -> dict[str, Any]:
     try:
         lock = rattler.LockFile.from_path(Path(path))
         environment = lock.environment("default")  # default_environment() wraps even none
-    except Exception as error:
+    except BaseException as error:
+        # Some text makes rattler panic, a name such as "numpy." does: pyo3 makes that no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise EngineError("input", f"{path}: not a lock file: {one_line(error)}") from None
     if environment is None:
         raise EngineError("input", f"{path}: has no environment called default")
