@@ -46,7 +46,7 @@ struct BenchmarkReport {
   /// copies. `gpu` has the time in it that the GPU waits for the host inside a run; this has not.
   Percentiles gpu_queued;
   std::int64_t queued_iterations = 0;
-  int queued_at_once = 0;     ///< runs behind one another, the first of which is not counted
+  int queued_at_once = 0;     ///< runs behind one another in the last batch, the first of which is not counted; 0: none
   std::string queued_reason;  ///< why there is no gpu_queued, or empty
 };
 

@@ -85,7 +85,8 @@ constexpr std::chrono::milliseconds hold_at_most{100};
 /// Runs that were queued behind one another.
 struct Queued {
   std::vector<double> gpu;
-  int at_once = least_queued, most = most_queued;
+  int at_once = least_queued, most = most_queued;  // of the next batch
+  int last = 0;                                    // of the last one that was kept
   std::string reason;  // why there are none
 };
 
@@ -145,6 +146,7 @@ class Runner {
         kept.most = kept.at_once = std::max(2, kept.at_once / 2);
         continue;
       }
+      kept.last = kept.at_once;
       const double each = std::max(1e-4, milliseconds(clock::now() - begin) / kept.at_once);
       const auto fitting = static_cast<int>(std::min<double>(most_queued, queued_ms / each));
       kept.at_once = std::min(std::max(fitting, least_queued), kept.most);
@@ -426,7 +428,7 @@ BenchmarkReport Benchmark::report() const {
   report.latency = summarize(std::move(all.latency));
   report.gpu_queued = summarize(impl_->queued.gpu);
   report.queued_iterations = static_cast<std::int64_t>(impl_->queued.gpu.size());
-  report.queued_at_once = impl_->queued.at_once;
+  report.queued_at_once = impl_->queued.last;
   report.queued_reason = impl_->queued.reason;
   const GraphStats graphs = impl_->runners.front()->graph_stats();
   report.graph = graphs.replays > 0;

@@ -81,7 +81,11 @@ struct Lane {
 };
 
 /// A launch that a thread may do which must not be kept: about what it costs to have another thread woken for it.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr std::chrono::milliseconds quick_launch{50};  // nothing is quick there, and it is to be looked at
+#else
 constexpr std::chrono::microseconds quick_launch{100};
+#endif
 
 struct ContextPool::Impl : std::enable_shared_from_this<ContextPool::Impl> {
   using Deadline = std::chrono::steady_clock::time_point;

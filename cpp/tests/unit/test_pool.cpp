@@ -78,6 +78,41 @@ TEST_CASE_FIXTURE(Session, "a thread that waits anyway launches its own request"
   }
 }
 
+TEST_CASE_FIXTURE(Session, "a request that is started comes back with its own numbers, whoever launched it") {
+  const auto pool = ContextPool::create(load(test::affine()), options());
+  std::atomic<int> wrong{0};
+  const auto ask = [&](float x) {
+    std::vector<float> values(4, x);
+    const Future future = pool->submit(request(values, {1, 4}));
+    const bool started = future.start();
+    if (floats(future.get()[0]) != std::vector<float>(4, 2 * x + 1)) ++wrong;
+    if (future.start()) ++wrong;  // it is done
+    return started;
+  };
+  int started = 0;
+  for (int i = 0; i < 200; ++i) started += ask(static_cast<float>(i)) ? 1 : 0;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  CHECK(started > 0);  // elsewhere a launch may take longer than what is quick
+#endif
+  std::atomic<int> ended{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&, t] {
+      try {
+        for (int i = 0; i < 1000; ++i) ask(static_cast<float>(10 * i + t));
+      } catch (const Cancelled&) {
+      }
+      ++ended;
+    });
+  }
+  while (pool->stats().completed < 350) std::this_thread::yield();
+  pool->close();
+  for (std::thread& thread : threads) thread.join();
+  CHECK(ended == 3);
+  CHECK(wrong == 0);
+  CHECK(pool->stats().in_flight == 0);
+}
+
 TEST_CASE_FIXTURE(Session, "waiting in any order, with and without a limit, from many threads") {
   PoolOptions spinning = options();
   spinning.spin = true;
