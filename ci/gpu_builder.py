@@ -340,13 +340,16 @@ def environment_for(arguments: argparse.Namespace) -> dict[str, str]:
 def build_all(
     command: Command, cases: Iterable[Case], folder: Path
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Entries of the manifest, and what went wrong."""
-    entries, problems = [], []
+    """Entries of the manifest, which is written after each model, and what went wrong."""
+    entries: list[dict[str, Any]] = []
+    problems = []
+    write_manifest(folder.parent, folder.name, entries)
     for case in cases:
         print(f"--- {case.name}, at most {command.seconds:g} s", flush=True)
         begin = time.monotonic()
         try:
             entries.append(build(command, case, folder))
+            write_manifest(folder.parent, folder.name, entries)
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             taken = time.monotonic() - begin
             problems.append(f"{error} (after {taken:.0f} s)")
@@ -372,7 +375,6 @@ def main() -> int:
         level = ("--optimization", arguments.optimization)
         cases = [replace(case, options=(*case.options, *level)) for case in cases]
     entries, problems = build_all(command, cases, folder)
-    write_manifest(arguments.folder, arguments.release, entries)
     if entries or not command.watch:  # a watched builder that built nothing says no more here
         try:
             refusals(replace(command, watch=False), folder, random, typed=typed)
