@@ -35,8 +35,7 @@ CLI = (
     "-c", "import sys; from cuready.cli.main import main; sys.exit(main())", "engine", "build",
 )  # fmt: skip
 WATCHED = Path(__file__).with_name("gpu_watched.py")
-# The driver compiles PTX with these (the driver's README, "Installed Components").
-PTX_COMPILERS = ("libnvidia-ptxjitcompiler", "libnvidia-gpucomp")
+PTX_COMPILER = "libnvidia-ptxjitcompiler"  # the driver loads it when there is PTX to compile
 PULSE_S = 10.0
 ENDING_S = 20.0  # for the process to end by itself after its own time limit
 WIDE = 64
@@ -230,10 +229,9 @@ def pulse(pid: int, before: float, cache: Path | None) -> tuple[str, float]:
         return "ended", before
     used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     memory = int(fields[21]) * os.sysconf("SC_PAGE_SIZE") >> 20
-    compilers = [name for name in PTX_COMPILERS if name in libraries]
     told = (f"{used - before:.1f} s of processor time more, {used:.1f} s in all; "
             f"state {fields[0]}, {threads} threads, {memory} MiB; "
-            f"PTX compiler loaded: {', '.join(compilers) or 'none'}")  # fmt: skip
+            f"PTX compiler {'' if PTX_COMPILER in libraries else 'not '}loaded")  # fmt: skip
     if cache is not None:
         size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
         told += f"; {size >> 10} KiB in the driver's cache of what it compiled"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -115,24 +116,28 @@ class Suite:
         """
         begin = time.monotonic()
         path = self.work.results / f"{name}.log"
-        with path.open("w", encoding="utf-8") as log, path.open(errors="replace") as written:
+        with (
+            path.open("w", encoding="utf-8") as log,
+            path.open(encoding="utf-8", errors="replace") as written,
+        ):
             process = subprocess.Popen(
                 command, env=environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip
-            code = None
-            while code is None:
-                try:
-                    code = process.wait(timeout=1)
-                except subprocess.TimeoutExpired:
+            try:
+                while process.poll() is None and time.monotonic() - begin < max(10, seconds):
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(timeout=1)
                     if live:
                         show_new(written)
-                    if time.monotonic() - begin > max(10, seconds):
-                        os.killpg(process.pid, signal.SIGKILL)
-                        process.wait()
-                        code = 124
+                code = process.poll()
+            finally:  # also what it started
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
             if live:
                 show_new(written)
+        code = 124 if code is None else code
         tail = "" if live else path.read_text(encoding="utf-8", errors="replace")[-2500:]
         print(f"--- {name}: exit {code}\n{tail}")
         return code, time.monotonic() - begin
@@ -313,6 +318,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     arguments = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs is ended, too
     suite = Suite(arguments)
     state = suite.work.results / "suite.json"
     results: dict[str, Result] = {}

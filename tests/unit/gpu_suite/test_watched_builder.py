@@ -84,4 +84,4 @@ def test_the_process_s_work_is_told() -> None:
     told, used = script("gpu_builder").pulse(os.getpid(), 0.0, None)
     assert used > 0
     assert f"{used:.1f} s in all; state R" in told
-    assert told.endswith("PTX compiler loaded: none")
+    assert told.endswith("PTX compiler not loaded")
