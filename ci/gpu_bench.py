@@ -19,7 +19,8 @@ import ctypes
 import os
 import statistics
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ GPU_SHARE, ENQUEUE_SHARE = 0.01, 0.05
 # Seconds. A plan takes ROUNDS × 3 × (WARMUP_S + TURNS × (TURN_S + QUEUED_S)), and the making.
 ROUNDS, TURNS, TURN_S, QUEUED_S, WARMUP_S = 7, 8, 0.025, 0.015, 0.05
 MOST_RUNS = 200_000
-HOST_STALLED = -3  # the plain loop's word for a batch that was not queued in time: once is no error
+HOST_STALLED = -3  # the plain loop's word for a batch that the host could not queue in time
+LEAST_QUEUED = 2  # the first run of each batch is not kept
 HOST_BOUND = 0.5  # share of runs that the GPU began before they were queued
 FIGURES = {"gpu_queued": ("GPU time, queued", GPU_SHARE), "gpu": ("GPU time, running", GPU_SHARE),
            "enqueue": ("enqueue", ENQUEUE_SHARE)}  # fmt: skip
@@ -53,6 +55,42 @@ def middle(samples: np.ndarray) -> float:
     """The mid-distribution median: stamps come in steps, and half of a step can be a percent."""
     values, counts = np.unique(samples, return_counts=True)
     return float(np.interp(len(samples) / 2, np.cumsum(counts) - counts / 2, values))
+
+
+@dataclass
+class Queue:
+    """How many runs of one plan the plain loop queues at once, in all its contexts and rounds.
+
+    What fits into the driver's queue is less for some plans than what ours asks for. The GPU's time
+    of a run does not depend on how many wait behind it, so that the plain loop may queue fewer.
+    """
+
+    most: int | None = None  # the smallest number that was found; a stall costs its 100 ms once
+    asked: set[int] = field(default_factory=set)
+    used: set[int] = field(default_factory=set)
+    stalls: list[int] = field(default_factory=list)
+
+    @property
+    def hopeless(self) -> bool:
+        return LEAST_QUEUED in self.stalls
+
+    def fill(self, at_once: int, call: Callable[[int], int]) -> int:
+        """What ``call`` gives with as many runs of ``at_once`` as do not stall the host."""
+        self.asked.add(at_once)
+        count = min(at_once, self.most or at_once)
+        while (runs := call(count)) == HOST_STALLED:
+            self.stalls.append(count)
+            if count <= LEAST_QUEUED:
+                return runs
+            count = self.most = max(LEAST_QUEUED, count // 2)
+        self.used.add(count)
+        return runs
+
+    def __str__(self) -> str:
+        ours, plain = ("/".join(map(str, sorted(numbers))) or "none"
+                       for numbers in (self.asked, self.used))  # fmt: skip
+        stalled = f"; the host stalled with {', '.join(map(str, self.stalls))}" * bool(self.stalls)
+        return f"ours {ours}, plain {plain}{stalled}"
 
 
 class Plain:
@@ -87,14 +125,16 @@ class Plain:
             self.samples["enqueue"].append(np.array(enqueue[:runs]))
             self.samples["gpu"].append(np.array(gpu[:runs]))
 
-    def turn_queued(self, seconds: float, at_once: int) -> None:
+    def turn_queued(self, seconds: float, at_once: int, queue: Queue) -> None:
+        if queue.hopeless:
+            return
         gpu = (ctypes.c_double * MOST_RUNS)()
-        for _ in range(3):
-            runs = plain_library().plain_queued(*self.call, at_once, seconds, MOST_RUNS, gpu)
-            if runs != HOST_STALLED:
-                break
+        runs = queue.fill(at_once, lambda count: int(
+            plain_library().plain_queued(*self.call, count, seconds, MOST_RUNS, gpu)))  # fmt: skip
+        if runs == HOST_STALLED:
+            return
         if runs < 0:
-            raise RuntimeError(f"the plain loop gave {runs} with {at_once} runs queued")
+            raise RuntimeError(f"the plain loop gave {runs} with its runs queued")
         self.samples["gpu_queued"].append(np.array(gpu[:runs]))
 
     def begun_early(self, seconds: float) -> float:
@@ -128,7 +168,9 @@ class Ours:
         return float(getattr(self.timed.report(), figure).median)
 
 
-def one_round(engine: Any, number: int, seconds: tuple[float, float]) -> tuple[Row, Plain]:
+def one_round(
+    engine: Any, number: int, seconds: tuple[float, float], queue: Queue
+) -> tuple[Row, Plain]:
     """Medians of the three sides, and one of the plain sides with its samples."""
     ours = Ours(engine)
     sides: dict[str, Plain] = {"plain": Plain(engine), "again": Plain(engine)}
@@ -149,8 +191,9 @@ def one_round(engine: Any, number: int, seconds: tuple[float, float]) -> tuple[R
             if name == "ours":
                 ours.timed.run_queued(seconds[1])
             else:
-                sides[name].turn_queued(seconds[1], ours.at_once())
-    figures = [name for name in FIGURES if ours.queues or name != "gpu_queued"]
+                sides[name].turn_queued(seconds[1], ours.at_once(), queue)
+    queued = ours.queues and not queue.hopeless
+    figures = [name for name in FIGURES if queued or name != "gpu_queued"]
     made = {figure: {"ours": ours.median(figure),
                      **{name: side.median(figure) for name, side in sides.items()}}
             for figure in figures}  # fmt: skip
@@ -180,6 +223,12 @@ def judged(name: str, figure: str, rounds: list[Row], *, host_bound: bool) -> Ro
     }  # fmt: skip
 
 
+def stalled_row(name: str) -> Row:
+    return {"what": f"{name}, {FIGURES['gpu_queued'][0]}", "met": None,
+            "result": f"the plain loop's host stalled with {LEAST_QUEUED} runs queued: "
+                      "there is nothing to compare with"}  # fmt: skip
+
+
 def stamps(samples: np.ndarray) -> Row:
     """How coarse the times are: the step between them in ns, and the commonest of them."""
     nanoseconds = np.rint(samples * 1e6).astype(np.int64)
@@ -194,10 +243,10 @@ def stamps(samples: np.ndarray) -> Row:
 def bench_rows(engine: Any, name: str, *, brief: bool) -> list[Row]:
     """The rows of one plan; ``brief`` for a trial of the script without a GPU."""
     rounds_wanted, seconds = (2, (0.005, 0.002)) if brief else (ROUNDS, (TURN_S, QUEUED_S))
-    rounds = []
+    rounds, queue = [], Queue()
     with one_core():
         for number in range(rounds_wanted):
-            made, plain = one_round(engine, number, seconds)
+            made, plain = one_round(engine, number, seconds, queue)
             rounds.append(made)
         early = plain.begun_early(10 * seconds[0])
     pooled = {figure: np.concatenate(plain.samples[figure]) for figure in ("gpu_queued", "gpu")
@@ -207,7 +256,10 @@ def bench_rows(engine: Any, name: str, *, brief: bool) -> list[Row]:
     host_bound = early > HOST_BOUND and "gpu_queued" in figures
     rows = [judged(name, figure, rounds, host_bound=host_bound and figure == "gpu")
             for figure in figures]  # fmt: skip
+    if queue.hopeless:
+        rows.insert(0, stalled_row(name))
     rows[0]["problems"] = [
+        f"{name}, runs queued at once: {queue}",
         f"{name}: {100 * early:.0f} % of the plain loop's runs were begun by the GPU before the "
         "host had queued them",
         *(f"{name}, {figure}: {one['runs']} runs in the last round, stamps in steps of "

@@ -18,7 +18,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,10 @@ Arrays = dict[str, "np.ndarray[Any, Any]"]
 CLI = (
     "-c", "import sys; from cuready.cli.main import main; sys.exit(main())", "engine", "build",
 )  # fmt: skip
+WATCHED = Path(__file__).with_name("gpu_watched.py")
+PTX_COMPILER = "libnvidia-ptxjitcompiler"  # the driver loads it when there is PTX to compile
+PULSE_S = 10.0
+ENDING_S = 20.0  # for the process to end by itself after its own time limit
 WIDE = 64
 BUILT_BY = "the GPU that built it"
 STRONGLY_TYPED = 11  # since this major, a model's own types are what is computed in
@@ -135,27 +142,100 @@ def plain_product(random: np.random.Generator) -> Case:
     return replace(case, name="matmul", about="x W", options=(), hardware=BUILT_BY)
 
 
+def smallest(random: np.random.Generator) -> Case:
+    x, bias = random.normal(size=(2, 16)).astype(np.float32)
+    return Case(
+        "smallest", "x + b over 16 values",
+        model([helper.make_node("Add", ["x", "b"], ["y"])], [floats("x", (16,))],
+              [floats("y", (16,))], {"b": bias}),
+        {"x": x}, {"y": x + bias}, 1e-6,
+    )  # fmt: skip
+
+
 CASES: dict[str, Callable[[np.random.Generator], Case]] = {
     "wide": wide,
     "convolution": convolution,
     "product": product,
     "plain": plain_product,
+    "smallest": smallest,
 }
 USUAL = ("plain", "convolution", "product")
 
 
 @dataclass(frozen=True)
 class Command:
-    """``cuready engine build`` with one release of TensorRT."""
+    """``cuready engine build`` with one release of TensorRT; ``watch``: each line as it comes."""
 
     python: Path
     environment: dict[str, str]
+    seconds: float
+    """For one model."""
+    watch: bool = False
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        more = (*arguments, "--timeout", f"{self.seconds:g}", "--format", "json")
+        if self.watch:
+            return self.watched([str(self.python), str(WATCHED), *more])
         return subprocess.run(
-            [str(self.python), *CLI, *arguments, "--format", "json"], env=self.environment,
-            capture_output=True, text=True, check=False, timeout=150,
+            [str(self.python), *CLI, *more], env=self.environment, capture_output=True, text=True,
+            check=False, timeout=self.seconds + ENDING_S,
         )  # fmt: skip
+
+    def watched(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        """Prints what TensorRT logs, and every few seconds what the process is at."""
+        words: list[str] = []
+
+        def follow(lines: Iterable[str]) -> None:
+            for line in lines:
+                print(line, end="", flush=True)
+                if not line.startswith("| "):  # the command's own
+                    words.append(line)
+
+        begin, before = time.monotonic(), 0.0
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as answer:
+            process = subprocess.Popen(command, env=self.environment, stdout=answer, text=True,
+                                       stderr=subprocess.PIPE, errors="replace")  # fmt: skip
+            reader = threading.Thread(target=follow, args=(process.stderr,), daemon=True)
+            reader.start()
+            while process.poll() is None:
+                try:
+                    process.wait(timeout=PULSE_S)
+                except subprocess.TimeoutExpired:
+                    taken = time.monotonic() - begin
+                    told, used = pulse(process.pid, before, self.cache)
+                    before = used
+                    print(f"| {taken:7.2f} PULSE {told}", flush=True)
+                    if taken > self.seconds + ENDING_S:
+                        process.kill()
+            reader.join(timeout=5)
+            answer.seek(0)
+            return subprocess.CompletedProcess(command, process.returncode, answer.read(),
+                                               "".join(words))  # fmt: skip
+
+    @property
+    def cache(self) -> Path | None:
+        path = self.environment.get("CUDA_CACHE_PATH")
+        return Path(path) if path else None
+
+
+def pulse(pid: int, before: float, cache: Path | None) -> tuple[str, float]:
+    """Whether a process works or waits, in words, and its processor seconds (proc(5))."""
+    process = Path("/proc") / str(pid)
+    try:
+        fields = (process / "stat").read_text().rpartition(")")[2].split()
+        libraries = (process / "maps").read_text()
+        threads = len(list((process / "task").iterdir()))
+    except OSError:  # it has just ended
+        return "ended", before
+    used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    memory = int(fields[21]) * os.sysconf("SC_PAGE_SIZE") >> 20
+    told = (f"{used - before:.1f} s of processor time more, {used:.1f} s in all; "
+            f"state {fields[0]}, {threads} threads, {memory} MiB; "
+            f"PTX compiler {'' if PTX_COMPILER in libraries else 'not '}loaded")  # fmt: skip
+    if cache is not None:
+        size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
+        told += f"; {size >> 10} KiB in the driver's cache of what it compiled"
+    return told, used
 
 
 def build(command: Command, case: Case, folder: Path) -> dict[str, Any]:
@@ -233,35 +313,71 @@ def parse() -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--case", action="append", choices=CASES, dest="cases",
                         help=f"a model to build ({', '.join(USUAL)}); can be repeated")  # fmt: skip
+    parser.add_argument("--seconds", type=float, default=150.0, help="for one model, at most")
+    parser.add_argument("--optimization", choices="012345", help="how hard the builder tries")
+    parser.add_argument("--watch", action="store_true",
+                        help="the smallest model first, and all that TensorRT logs, as it comes; "
+                        "where that one takes too long, no other is tried")  # fmt: skip
     return parser.parse_args()
 
 
-def main() -> int:
-    arguments = parse()
+def environment_for(arguments: argparse.Namespace) -> dict[str, str]:
     environment = dict(os.environ)
     if arguments.path:
         environment["PYTHONPATH"] = arguments.path
     if arguments.libraries:  # first; TensorRT 11 may look for the toolkit's NVRTC behind them
         folders = (arguments.libraries, environment.get("LD_LIBRARY_PATH"))
         environment["LD_LIBRARY_PATH"] = ":".join(filter(None, folders))
-    command = Command(arguments.python, environment)
+    if arguments.watch:  # what the driver has compiled once serves the next model and call
+        environment.setdefault("CUDA_CACHE_PATH", str(arguments.folder.with_name("compute-cache")))
+        environment.setdefault("CUDA_CACHE_MAXSIZE", str(4 << 30))
+        environment.setdefault("CUDA_MODULE_LOADING", "LAZY")
+    return environment
+
+
+def build_all(
+    command: Command, cases: Iterable[Case], folder: Path
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Entries of the manifest, which is written after each model, and what went wrong."""
+    entries: list[dict[str, Any]] = []
+    problems = []
+    write_manifest(folder.parent, folder.name, entries)
+    for case in cases:
+        print(f"--- {case.name}, at most {command.seconds:g} s", flush=True)
+        begin = time.monotonic()
+        try:
+            entries.append(build(command, case, folder))
+            write_manifest(folder.parent, folder.name, entries)
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            taken = time.monotonic() - begin
+            problems.append(f"{error} (after {taken:.0f} s)")
+            if command.watch and not entries and taken >= command.seconds:
+                problems[-1] += "; no other model was tried"
+                break
+    return entries, problems
+
+
+def main() -> int:
+    arguments = parse()
+    command = Command(arguments.python, environment_for(arguments), arguments.seconds,
+                      arguments.watch)  # fmt: skip
     folder = arguments.folder / arguments.release
     shutil.rmtree(folder, ignore_errors=True)  # what an earlier call left says nothing of this one
     folder.mkdir(parents=True)
     typed = int(arguments.release.split(".")[0]) >= STRONGLY_TYPED
     random = np.random.default_rng(5)
-    entries, problems = [], []
-    for name in arguments.cases or USUAL:
-        make = typed_convolution if typed and name == "convolution" else CASES[name]
+    names = (*(("smallest",) if arguments.watch else ()), *(arguments.cases or USUAL))
+    cases = [typed_convolution(random) if typed and name == "convolution" else CASES[name](random)
+             for name in dict.fromkeys(names)]  # fmt: skip
+    if arguments.optimization:
+        level = ("--optimization", arguments.optimization)
+        cases = [replace(case, options=(*case.options, *level)) for case in cases]
+    entries, problems = build_all(command, cases, folder)
+    if entries or not command.watch:  # a watched builder that built nothing says no more here
         try:
-            entries.append(build(command, make(random), folder))
+            refusals(replace(command, watch=False), folder, random, typed=typed)
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             problems.append(str(error))
-    write_manifest(arguments.folder, arguments.release, entries)
-    try:
-        refusals(command, folder, random, typed=typed)
-    except (RuntimeError, subprocess.TimeoutExpired) as error:
-        problems.append(str(error))
     for problem in problems:
         print(f"FAILED: {problem}")
     return 1 if problems else 0

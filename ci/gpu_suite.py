@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET  # our own pytest's output
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import gpu_stand_ins as stand_ins
+from gpu_examples import RELEASE, examples
 from gpu_prepare import ROOT, Workplace, prepare
 
-STEPS = ("prepare", "build", "correctness", "refusals", "benchmark")
+STEPS = ("prepare", "build", "correctness", "refusals", "examples", "benchmark")
 FULL = ("10.6", "8.6")
 LEAN = ("lean-10.16", "lean-11.4")
 SECONDS_PER_STEP = 460
@@ -104,21 +107,39 @@ class Suite:
         }
 
     def run(
-        self, name: str, command: list[str], environment: dict[str, str], seconds: int
-    ) -> tuple[int, float]:
-        """One process, its output on the screen and in a log; 124 when its time was over."""
+        self, name: str, command: list[str], environment: dict[str, str], seconds: int,
+        *, live: bool = False,
+    ) -> tuple[int, float]:  # fmt: skip
+        """One process, its output in a log and on the screen; 124 when its time was over.
+
+        ``live``: every line on the screen as it comes, but for a builder's verbose ones.
+        """
         begin = time.monotonic()
-        with (self.work.results / f"{name}.log").open("w", encoding="utf-8") as log:
-            process = subprocess.Popen(command, env=environment, cwd=ROOT, text=True,
-                                       stdout=log, stderr=subprocess.STDOUT)  # fmt: skip
+        path = self.work.results / f"{name}.log"
+        with (
+            path.open("w", encoding="utf-8") as log,
+            path.open(encoding="utf-8", errors="replace") as written,
+        ):
+            process = subprocess.Popen(
+                command, env=environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
             try:
-                code = process.wait(timeout=max(10, seconds))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                code = 124
-        text = (self.work.results / f"{name}.log").read_text(encoding="utf-8", errors="replace")
-        print(f"--- {name}: exit {code}\n{text[-2500:]}")
+                while process.poll() is None and time.monotonic() - begin < max(10, seconds):
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(timeout=1)
+                    if live:
+                        show_new(written)
+                code = process.poll()
+            finally:  # also what it started
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+            if live:
+                show_new(written)
+        code = 124 if code is None else code
+        tail = "" if live else path.read_text(encoding="utf-8", errors="replace")[-2500:]
+        print(f"--- {name}: exit {code}\n{tail}")
         return code, time.monotonic() - begin
 
     def build(self) -> dict[str, Result]:
@@ -146,9 +167,11 @@ class Suite:
             # What it says without its kernels for this GPU is worth a row of its own.
             results[f"{name} as it came"] = {**results[name], "ok": None}
             notes.append("PTX in place of this GPU's kernels")
-            # The driver compiles each kernel that the builder tries.
-            results[name] = self.run_builder(f"{name} with PTX", release, (library.parent, extra),
-                                             seconds=400)  # fmt: skip
+            # The driver compiles each kernel that the builder tries: as few as can be.
+            results[name] = self.run_builder(
+                f"{name} with PTX", release, (library.parent, extra), "--watch",
+                "--optimization", "0", seconds=SECONDS_PER_STEP,
+            )  # fmt: skip
         if notes:
             results[name]["summary"] += f" (with {', '.join(notes)})"
         plans = sorted(path.stem for path in (self.work.built / release).glob("*.plan"))
@@ -160,7 +183,7 @@ class Suite:
         return results
 
     def run_builder(
-        self, name: str, release: str, libraries: Sequence[Path], seconds: int = 300
+        self, name: str, release: str, libraries: Sequence[Path], *options: str, seconds: int = 300
     ) -> Result:
         """``engine build`` in this Python, or in the one that came with the binding."""
         folder = self.work.builder / release
@@ -168,9 +191,11 @@ class Suite:
         cuready = str(ROOT / "python") if own else self.environment["PYTHONPATH"]
         command = [sys.executable, str(ROOT / "ci" / "gpu_builder.py"), "--release", release,
                    "--python", str(own or sys.executable), "--path", f"{folder / 'site'}:{cuready}",
-                   "--libraries", ":".join(map(str, libraries)), str(self.work.built)]  # fmt: skip
+                   "--libraries", ":".join(map(str, libraries)),
+                   "--seconds", str(self.arguments.seconds), *options,
+                   str(self.work.built)]  # fmt: skip
         name = name.replace(" ", "-")
-        code, taken = self.run(name, command, self.environment, seconds)
+        code, taken = self.run(name, command, self.environment, seconds, live=True)
         log = (self.work.results / f"{name}.log").read_text(encoding="utf-8", errors="replace")
         lines = log.splitlines()
         failed = [line for line in lines if line.startswith("FAILED: ")]
@@ -193,6 +218,15 @@ class Suite:
             )
             for release in (*LEAN, *FULL)
         }
+
+    def examples(self) -> dict[str, Result]:
+        library = self.library(RELEASE)
+        if library is None:
+            return {"examples": {"ok": None, "summary": f"TensorRT {RELEASE} was not given"}}
+        return {
+            "examples": examples(self.work, self.environment, library, self.engines,
+                                 simulated=self.arguments.simulated)
+        }  # fmt: skip
 
     def benchmark(self) -> dict[str, Result]:
         library = self.library("10.6")
@@ -219,6 +253,13 @@ class Suite:
                 "rows": rows,
             }
         }
+
+
+def show_new(written: TextIO) -> None:
+    """What was added to a log since the last call, without what TensorRT calls verbose."""
+    for line in written.readlines():
+        if " VERBOSE " not in line:
+            print(line.rstrip()[:400], flush=True)
 
 
 def capabilities() -> list[str]:
@@ -266,6 +307,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--builder", action="append", metavar="RELEASE", help="only this one; can be repeated"
     )
+    parser.add_argument("--seconds", type=int, default=150, help="for one model of `build`")
     parser.add_argument("--simulated", action="store_true", help="try the suite without a GPU")
     parser.add_argument("steps", nargs="+", choices=(*STEPS, "all"))
     arguments = parser.parse_args()
@@ -276,6 +318,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     arguments = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs is ended, too
     suite = Suite(arguments)
     state = suite.work.results / "suite.json"
     results: dict[str, Result] = {}
