@@ -1,7 +1,9 @@
 // The machine's CUDA driver and GPUs, as data.
 #include "cuda/report.hpp"
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 
 #include "cuda/context.hpp"
 #include "cuda/error.hpp"
@@ -10,9 +12,8 @@ namespace cuready {
 namespace cuda {
 namespace {
 
-std::string uuid_text(const CUuuid& uuid) {
+std::string uuid_text(std::string text, const CUuuid& uuid) {
   static constexpr char digits[] = "0123456789abcdef";
-  std::string text = "GPU-";
   for (std::size_t i = 0; i < sizeof uuid.bytes; ++i) {
     if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
     text += digits[uuid.bytes[i] >> 4];
@@ -49,12 +50,15 @@ DeviceReport describe_device(const Table& t, int ordinal) {
   report.multiprocessors = optional_attribute(t, attribute_multiprocessors, device);
   report.integrated = optional_attribute(t, attribute_integrated, device) != 0;
   report.memory_pools = t.has_memory_pools() && optional_attribute(t, attribute_memory_pools, device) != 0;
-  CUuuid uuid{};
-  // _v2 (CUDA 11.4) gives the UUID of a MIG instance where the first one gives that of its GPU.
-  if (t.cuDeviceGetUuid_v2 != nullptr && t.cuDeviceGetUuid_v2(&uuid, device) == success) {
-    report.uuid = uuid_text(uuid);
-  } else if (t.cuDeviceGetUuid != nullptr && t.cuDeviceGetUuid(&uuid, device) == success) {
-    report.uuid = uuid_text(uuid);
+  // _v2 (CUDA 11.4) gives the UUID of a MIG instance where the first one gives that of its GPU. NVML tells them apart
+  // by what stands before them.
+  CUuuid gpu{}, own{};
+  const bool has_gpu = t.cuDeviceGetUuid != nullptr && t.cuDeviceGetUuid(&gpu, device) == success;
+  const bool has_own = t.cuDeviceGetUuid_v2 != nullptr && t.cuDeviceGetUuid_v2(&own, device) == success;
+  if (has_own && has_gpu && !std::equal(std::begin(own.bytes), std::end(own.bytes), std::begin(gpu.bytes))) {
+    report.uuid = uuid_text("MIG-", own);
+  } else if (has_own || has_gpu) {
+    report.uuid = uuid_text("GPU-", has_own ? own : gpu);
   }
   std::array<char, 64> bus{};
   if (t.cuDeviceGetPCIBusId != nullptr &&

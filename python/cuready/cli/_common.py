@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import re
 import sys
@@ -21,6 +22,7 @@ from cuready.errors import CureadyError
 __all__ = [
     "EXIT_FAILED",
     "EXIT_OK",
+    "FiniteRange",
     "document",
     "emit_json",
     "encodable",
@@ -38,6 +40,18 @@ EXIT_INCOMPLETE = 3
 EXIT_INTERRUPTED = 130  # what a shell reports for a program that SIGINT ended
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class FiniteRange(click.FloatRange):
+    """A finite number: Click's range lets ``nan`` through, which is neither below nor above."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 def format_option(*formats: str, default: str = "text") -> Callable[[F], F]:

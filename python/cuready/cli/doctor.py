@@ -33,6 +33,10 @@ def _ids(
 ) -> tuple[str, ...]:
     """Ids or groups, in any case, also comma-separated. Raises BadParameter with a suggestion."""
     words = [word.strip().upper() for value in values for word in value.split(",") if word.strip()]
+    if values and not words:
+        raise click.BadParameter(
+            "an id or a group is needed; `cuready doctor --list` names them all"
+        )
     known = {*catalogue.IDS, *catalogue.GROUPS, *managed.IDS, managed.GROUP}
     for word in words:
         if word not in known:

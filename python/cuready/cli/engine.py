@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cuready.cli._common import document, emit_json, format_option, progress
+from cuready.cli._common import FiniteRange, document, emit_json, format_option, progress
 from cuready.errors import InputError, TensorRTError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -179,9 +179,9 @@ def _numbers(text: str, option: str) -> tuple[float, ...]:
 
 @engine.command()
 @click.argument("file", type=FILE)
-@click.option("--duration", type=click.FloatRange(min=0.01), default=3.0, show_default=True,
+@click.option("--duration", type=FiniteRange(min=0.01), default=3.0, show_default=True,
               help="Seconds of measuring, for each plan.")  # fmt: skip
-@click.option("--warmup", type=click.FloatRange(min=0), default=0.2, show_default=True,
+@click.option("--warmup", type=FiniteRange(min=0), default=0.2, show_default=True,
               help="Seconds before it.")  # fmt: skip
 @click.option("--streams", type=click.IntRange(1, 64), default=1, show_default=True,
               help="Contexts that run at the same time, each on a stream.")  # fmt: skip
@@ -275,7 +275,7 @@ def _bound(name: str) -> Callable[[F], F]:
               help="Measured times to read and to add to.")  # fmt: skip
 @click.option("--builder", type=click.Choice(("tensorrt", "rtx")),
               help="TensorRT or TensorRT for RTX, where both are installed.")  # fmt: skip
-@click.option("--timeout", type=click.FloatRange(min=1), default=3600.0, show_default=True,
+@click.option("--timeout", type=FiniteRange(min=1), default=3600.0, show_default=True,
               metavar="SECONDS", help="Give up after so long.")  # fmt: skip
 @PLUGINS
 @format_option()

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from cuready.cli._common import document
+from cuready.cli._common import FiniteRange, document
 from cuready.errors import InputError
 from cuready.selftest.model import Report
 from cuready.selftest.run import selftest as run_selftest
@@ -21,7 +21,7 @@ FORMATS = ("text", "json", "junit", "html")
 
 @click.command()
 @click.option("--quick", is_flag=True, help="At most ten seconds: smaller sizes, fewer rounds.")
-@click.option("--long", "minutes", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES",
+@click.option("--long", "minutes", type=FiniteRange(min=0, min_open=True), metavar="MINUTES",
               help="After everything else, load the GPU for MINUTES and watch it.")  # fmt: skip
 @click.option("--device", type=click.IntRange(min=0), default=0, show_default=True,
               help="Number of the GPU, as CUDA counts.")  # fmt: skip
@@ -33,7 +33,7 @@ FORMATS = ("text", "json", "junit", "html")
               help="Share of the free memory that the pattern goes over, such as 0.9.")  # fmt: skip
 @click.option("--only", multiple=True, metavar="STAGE", help="Only this stage and what it needs.")
 @click.option("--skip", multiple=True, metavar="STAGE", help="Not this stage.")
-@click.option("--stage-limit", type=click.FloatRange(min=0.1), metavar="SECONDS",
+@click.option("--stage-limit", type=FiniteRange(min=0.1), metavar="SECONDS",
               help="A stage without an answer for so long counts as hung.")  # fmt: skip
 @click.option("--list", "list_stages", is_flag=True, help="List the stages and stop.")
 @click.option(

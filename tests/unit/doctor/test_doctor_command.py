@@ -226,3 +226,17 @@ def test_a_full_disk_is_told_as_one(arguments: list[str]) -> None:
     assert done.stderr == (
         "cuready: error: the output cannot be written: No space left on device\n"
     )
+
+
+@pytest.mark.parametrize("value", ["", ",", " , "])
+def test_only_needs_an_id(run: Run, warned: str, value: str) -> None:
+    code, _, error = run("--from", warned, "--only", value)
+    assert code == 2
+    assert "an id or a group is needed" in error
+
+
+def test_a_mistyped_command_gets_the_one_that_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctr"]) == 2
+    assert "Did you mean 'doctor'?" in capsys.readouterr().err
+    assert main(["nothing-like-it"]) == 2
+    assert "No such command 'nothing-like-it'" in capsys.readouterr().err

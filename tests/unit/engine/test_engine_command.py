@@ -362,3 +362,10 @@ def test_what_a_build_could_not_write_or_open_is_said_before_it(
     done = engine("build", name)
     assert done.returncode == 2
     assert "opens no name that is not UTF-8" in done.stderr
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e999"])
+def test_a_time_that_never_ends_is_wrong_usage(engine: Command, value: str) -> None:
+    done = engine("bench", "affine.plan", "--duration", value)
+    assert done.returncode == 2
+    assert "not a finite number" in done.stderr

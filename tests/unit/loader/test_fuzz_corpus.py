@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,3 +56,9 @@ def test_the_table_of_modules_names_every_target(module: str) -> None:
 def test_every_target_has_a_corpus_and_it_is_small() -> None:
     assert {path.name for path in CORPUS.iterdir()} == set(TARGETS)
     assert sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file()) < 320 * 1024
+
+
+def test_the_record_of_hours_knows_every_target_and_no_other() -> None:
+    record = json.loads((TESTS / "fuzz/hours.json").read_text())
+    assert set(record["targets"]) == set(TARGETS)
+    assert all(row["seconds"] > 0 and row["inputs"] > 0 for row in record["targets"].values())

@@ -120,6 +120,14 @@ def test_peers_are_measured_each_way_and_both_ways(run: Run) -> None:
     assert len({gpu["uuid"] for gpu in gpus}) == 3
 
 
+def test_a_mig_instance_is_known_by_the_uuid_that_nvml_has_for_it(run: Run) -> None:
+    gpu = run(gpus="NVIDIA A100-SXM4-40GB MIG 1g.5gb:8.0:256", only=("driver",)).machine
+    whole = run(gpus="NVIDIA A100-SXM4-40GB:8.0:256", only=("driver",)).machine
+    assert gpu["uuid"].startswith("MIG-")
+    assert whole["uuid"].startswith("GPU-")
+    assert gpu["uuid"].removeprefix("MIG-") != whole["uuid"].removeprefix("GPU-")
+
+
 def test_gpus_are_known_by_uuid_whatever_their_order(run: Run) -> None:
     plain, turned = (
         run(only=("peers",), gpus=THREE, environment=environment).stage("peers").facts["gpus"]

@@ -97,14 +97,19 @@ SIM_API int cuDeviceGetName(char* name, int length, int device) {
     return SUCCESS;
 }
 
-SIM_API int cuDeviceGetUuid_v2(unsigned char uuid[16], int device) {
+SIM_API int cuDeviceGetUuid(unsigned char uuid[16], int device) {
     SIM_ENTRY("cuDeviceGetUuid");
     SIM_TRY(check_device(device));
     int const number = State::get().devices()[static_cast<size_t>(device)].number;
     for (int i = 0; i < 16; ++i) uuid[i] = static_cast<unsigned char>(0x51 + 7 * i + number);
     return SUCCESS;
 }
-SIM_API int cuDeviceGetUuid(unsigned char uuid[16], int device) { return cuDeviceGetUuid_v2(uuid, device); }
+// A device with "MIG" in its name is an instance: it has a UUID of its own beside that of its GPU.
+SIM_API int cuDeviceGetUuid_v2(unsigned char uuid[16], int device) {
+    SIM_TRY(cuDeviceGetUuid(uuid, device));
+    if (State::get().devices()[static_cast<size_t>(device)].name.find(" MIG ") != std::string::npos) uuid[0] ^= 0xFF;
+    return SUCCESS;
+}
 
 SIM_API int cuDeviceGetPCIBusId(char* text, int length, int device) {
     SIM_ENTRY("cuDeviceGetPCIBusId");
