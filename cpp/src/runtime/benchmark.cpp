@@ -352,6 +352,13 @@ struct Benchmark::Impl {
     samples.resize(runners.size());
   }
 
+  /// One stage of every run so far, stream by stream.
+  std::vector<double> all(std::vector<double> Samples::*stage) const {
+    std::vector<double> joined;
+    for (const Samples& part : samples) joined.insert(joined.end(), (part.*stage).begin(), (part.*stage).end());
+    return joined;
+  }
+
   std::shared_ptr<Engine> engine;
   BenchmarkOptions options;
   std::vector<std::unique_ptr<Runner>> runners;
@@ -399,10 +406,7 @@ std::vector<double> Benchmark::samples(const std::string& stage) const {
        {"d2h", &Samples::d2h},
        {"latency", &Samples::latency}}};
   for (const auto& [name, member] : stages) {
-    if (stage != name) continue;
-    std::vector<double> all;
-    for (const Samples& part : impl_->samples) all.insert(all.end(), (part.*member).begin(), (part.*member).end());
-    return all;
+    if (stage == name) return impl_->all(member);
   }
   throw InvalidArgument({"samples of a benchmark", "\"" + stage + "\" is no stage",
                          "enqueue, h2d, gpu, d2h, latency and gpu_queued are"});
@@ -411,21 +415,14 @@ std::vector<double> Benchmark::samples(const std::string& stage) const {
 BenchmarkReport Benchmark::report() const {
   BenchmarkReport report;
   report.seconds = impl_->seconds;
-  Samples all;
-  for (const Samples& part : impl_->samples) {
-    for (const auto& [from, to] :
-         {std::pair{&part.enqueue, &all.enqueue}, std::pair{&part.h2d, &all.h2d}, std::pair{&part.gpu, &all.gpu},
-          std::pair{&part.d2h, &all.d2h}, std::pair{&part.latency, &all.latency}}) {
-      to->insert(to->end(), from->begin(), from->end());
-    }
-  }
-  report.iterations = static_cast<std::int64_t>(all.latency.size());
+  std::vector<double> latency = impl_->all(&Samples::latency);
+  report.iterations = static_cast<std::int64_t>(latency.size());
   report.throughput = report.seconds > 0 ? static_cast<double>(report.iterations) / report.seconds : 0;
-  report.enqueue = summarize(std::move(all.enqueue));
-  report.h2d = summarize(std::move(all.h2d));
-  report.gpu = summarize(std::move(all.gpu));
-  report.d2h = summarize(std::move(all.d2h));
-  report.latency = summarize(std::move(all.latency));
+  report.enqueue = summarize(impl_->all(&Samples::enqueue));
+  report.h2d = summarize(impl_->all(&Samples::h2d));
+  report.gpu = summarize(impl_->all(&Samples::gpu));
+  report.d2h = summarize(impl_->all(&Samples::d2h));
+  report.latency = summarize(std::move(latency));
   report.gpu_queued = summarize(impl_->queued.gpu);
   report.queued_iterations = static_cast<std::int64_t>(impl_->queued.gpu.size());
   report.queued_at_once = impl_->queued.last;
