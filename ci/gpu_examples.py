@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ class Examples:
 
     def zero_copy(self) -> list[Row]:
         libraries = ("cuready",) if self.simulated else ("torch", "cupy")
-        return [row(f"zero_copy, {name}", lambda name=name: self.arrays(name))  # type: ignore[misc]
+        return [row(f"zero_copy, {name}", partial(self.arrays, name))
                 for name in libraries]  # fmt: skip
 
     def arrays(self, library: str) -> str:

@@ -29,6 +29,7 @@ import sys
 import sysconfig
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,7 +97,7 @@ def unpack_folder(
         return
     for path in sorted(folder.iterdir()):
         if path.suffix == ".whl":
-            attempt(path.name, lambda path=path: unpack_wheel(work, path))  # type: ignore[misc]
+            attempt(path.name, partial(unpack_wheel, work, path))
         elif match := PACKED.match(path.name):
             name, major, minor, patch, packed = match.groups()
             # TensorRT asks for the builder's kernels by the whole version of its own release.
@@ -104,12 +105,12 @@ def unpack_folder(
             suffix = whole if name.startswith("nvinfer_builder_resource") else major
             target = work.libraries / f"{major}.{minor}" / f"lib{name}.so.{suffix}"
             action = unpack_xz if packed else link_file
-            attempt(path.name, lambda a=action, p=path, t=target: a(p, t))  # type: ignore[misc]
+            attempt(path.name, partial(action, path, target))
         elif match := BUILDER_FOLDER.match(path.name):
             target = work.builder / match[1]
-            attempt(path.name, lambda p=path, t=target: unpack_tar(p, t))  # type: ignore[misc]
+            attempt(path.name, partial(unpack_tar, path, target))
         elif path.is_dir() and re.fullmatch(r"\d+\.\d+", path.name):
-            attempt(path.name, lambda path=path: link_folder(path, work.libraries / path.name))  # type: ignore[misc]
+            attempt(path.name, partial(link_folder, path, work.libraries / path.name))
     if (folder / "engines" / "manifest.json").is_file():
         attempt(
             "engines",
