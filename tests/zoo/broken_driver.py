@@ -86,14 +86,14 @@ def upgraded_without_reboot() -> Snapshot:
 @fault("DRV02")
 def driver_in_a_dockerfile() -> Snapshot:
     """A Dockerfile of the working folder installs the driver into its image."""
-    file = Dockerfile("/work/Dockerfile", "python:3.12-slim", ("line 3: nvidia-driver-535",))
+    file = Dockerfile("/project/Dockerfile", "python:3.12-slim", ("line 3: nvidia-driver-535",))
     return edit(gpu_box(), dockerfiles=(file,))
 
 
 @near_miss("DRV02")
 def dockerfile_without_a_driver() -> Snapshot:
     """An image that leaves the driver to the host."""
-    file = Dockerfile("/work/Dockerfile", "python:3.12-slim", wheels=("line 2: torch",))
+    file = Dockerfile("/project/Dockerfile", "python:3.12-slim", wheels=("line 2: torch",))
     return edit(gpu_box(), dockerfiles=(file,))
 
 

@@ -483,18 +483,18 @@ def last_tensorflow_for_windows() -> Snapshot:
 @fault("PY21")
 def torch_into_alpine() -> Snapshot:
     """A Dockerfile installs torch from PyPI into an image with musl."""
-    file = Dockerfile("/work/Dockerfile", "python:3.12-alpine", wheels=("line 2: torch",))
+    file = Dockerfile("/project/Dockerfile", "python:3.12-alpine", wheels=("line 2: torch",))
     return edit(laptop(), dockerfiles=(file,))
 
 
 @near_miss("PY21")
 def alpine_without_wheels_for_glibc() -> Snapshot:
     """Alpine with packages that run on it."""
-    return edit(laptop(), dockerfiles=(Dockerfile("/work/Dockerfile", "python:3.12-alpine"),))
+    return edit(laptop(), dockerfiles=(Dockerfile("/project/Dockerfile", "python:3.12-alpine"),))
 
 
 @near_miss("PY21")
 def torch_into_a_slim_image() -> Snapshot:
     """Wheels bring CUDA along: a base image without it is none the worse."""
-    file = Dockerfile("/work/Dockerfile", "python:3.12-slim", wheels=("line 2: torch",))
+    file = Dockerfile("/project/Dockerfile", "python:3.12-slim", wheels=("line 2: torch",))
     return edit(laptop(), dockerfiles=(file,))

@@ -58,10 +58,10 @@ def test_the_runtimes_version_is_read_from_microsofts_own_dll(disk: Path) -> Non
 
 @pytest.mark.network
 def test_a_venvs_base_is_the_folder_that_its_home_names(disk: Path) -> None:
-    venv = disk / "work/.venv"
+    venv = disk / "project/.venv"
     (venv / "Lib/site-packages").mkdir(parents=True)
     (venv / "pyvenv.cfg").write_text("home = C:\\Program Files\\Python312\nversion = 3.12.10\n")
-    python = take(root=str(disk), prefix="/work/.venv", env={}).python
+    python = take(root=str(disk), prefix="/project/.venv", env={}).python
     assert (python.version, python.base_prefix) == ("3.12.10", f"/{BASE}")
     assert seen(disk).python.version == "3.12"
 

@@ -58,9 +58,9 @@ def test_a_text_without_a_stage_is_none(text: str) -> None:
 
 
 def test_dockerfiles_of_the_working_folder_are_read(tmp_path: Path) -> None:
-    write(tmp_path, "/work/Containerfile", SLIM)
-    write(tmp_path, "/work/notes.txt", SLIM)
-    (found,) = dockerfile.read(Context(root=str(tmp_path), cwd="/work"))["dockerfiles"]
+    write(tmp_path, "/project/Containerfile", SLIM)
+    write(tmp_path, "/project/notes.txt", SLIM)
+    (found,) = dockerfile.read(Context(root=str(tmp_path), cwd="/project"))["dockerfiles"]
     assert (found.path, found.base, found.wheels) == (
-        "/work/Containerfile", "python:3.11-slim", ("line 2: torch",),
+        "/project/Containerfile", "python:3.11-slim", ("line 2: torch",),
     )  # fmt: skip
