@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from cuready._util import one_line, tomllib
+from cuready._util import data_text, one_line, tomllib
 from cuready.errors import RecipeError
 
 __all__ = [
@@ -130,7 +129,7 @@ class Recipe:
 @cache
 def schema() -> dict[str, Any]:
     """The JSON Schema of recipes."""
-    text = resources.files("cuready.env").joinpath("data/recipe.schema.json").read_text("utf-8")
+    text = data_text("cuready.env", "data/recipe.schema.json")
     document: dict[str, Any] = json.loads(text)
     return document
 

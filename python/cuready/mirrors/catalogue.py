@@ -11,11 +11,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from cuready._util import one_line, tomllib
+from cuready._util import data_text, one_line, tomllib
 from cuready.errors import ConfigError, InputError
 from cuready.mirrors.urls import split_url
 
@@ -256,8 +255,7 @@ def _channel_sets() -> Mapping[str, tuple[str, ...]]:
 
 
 def _data(name: str) -> dict[str, Any]:
-    file = resources.files("cuready.mirrors").joinpath("data").joinpath(name)
-    return tomllib.loads(file.read_text(encoding="utf-8"))
+    return tomllib.loads(data_text("cuready.mirrors", f"data/{name}"))
 
 
 def _mirrors(

@@ -12,12 +12,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache as memoize
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cuready._util import tomllib
+from cuready._util import data_text, tomllib
 from cuready.errors import InputError, MirrorError
 from cuready.mirrors import weights_layout as layout
 from cuready.mirrors.net.batch import fetch_all
@@ -100,7 +99,7 @@ class _Host:
 
 @memoize
 def _hosts() -> tuple[_Host, ...]:
-    text = resources.files("cuready.mirrors.net").joinpath("data/weights.toml").read_text("utf-8")
+    text = data_text("cuready.mirrors.net", "data/weights.toml")
     entries = tomllib.loads(text)["host"]
     return tuple(_Host(e["origin"], tuple(e["mirrors"]), e["target"]) for e in entries)
 

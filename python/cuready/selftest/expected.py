@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Callable
 from functools import cache
-from importlib import resources
 from typing import Any
 
+from cuready._util import data_text
 from cuready.selftest.model import Figure, Report
 
 __all__ = ["apply", "nvml_facts", "usual"]
@@ -18,7 +18,7 @@ Range = tuple[float, float]
 
 @cache
 def table() -> dict[str, Any]:
-    text = resources.files("cuready.selftest").joinpath("data/measured.json").read_text("utf-8")
+    text = data_text("cuready.selftest", "data/measured.json")
     return dict(json.loads(text))
 
 

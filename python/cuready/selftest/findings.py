@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib import resources
 from typing import Any
 
-from cuready._util import tomllib
+from cuready._util import data_text, tomllib
 from cuready.doctor import catalogue
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
 from cuready.selftest.model import Report, StageResult, Status
@@ -37,7 +36,7 @@ KINDS = {"peer_corrupt": "peers", "trt_build": "tensorrt", "engine_unstable": "e
 @cache
 def own() -> dict[str, dict[str, Any]]:
     """The own findings by kind."""
-    text = resources.files("cuready.selftest").joinpath("data/findings.toml").read_text("utf-8")
+    text = data_text("cuready.selftest", "data/findings.toml")
     return dict(tomllib.loads(text)["kind"])
 
 

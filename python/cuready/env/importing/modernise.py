@@ -9,13 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib import resources
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
-from cuready._util import tomllib
+from cuready._util import data_text, tomllib
 from cuready.env.importing.request import CondaSpec, Request, requirement_name
 from cuready.mirrors import urls
 from cuready.mirrors.urls import split_url
@@ -65,7 +64,7 @@ class Modern:
 
 @cache
 def _rules() -> dict[str, Any]:
-    text = resources.files("cuready.env").joinpath("data/modernise.toml").read_text("utf-8")
+    text = data_text("cuready.env", "data/modernise.toml")
     return tomllib.loads(text)
 
 

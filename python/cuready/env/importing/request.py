@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from cuready._util import normalize
 from cuready.errors import RecipeError
 
 __all__ = ["CondaSpec", "Request", "parse_conda_spec", "requirement_name"]
@@ -96,4 +97,4 @@ def requirement_name(requirement: str) -> str:
     match = _REQUIREMENT.match(requirement)
     if match is None or requirement.lstrip().startswith(("-", ".", "/")):
         return ""
-    return re.sub(r"[-_.]+", "-", match["name"]).lower()
+    return normalize(match["name"])

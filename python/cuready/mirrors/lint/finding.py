@@ -7,11 +7,10 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from cuready._util import tomllib
+from cuready._util import data_text, tomllib
 from cuready.mirrors import urls
 from cuready.mirrors.catalogue import Catalogue, Mirror
 from cuready.mirrors.urls import split_url
@@ -129,8 +128,7 @@ def mirror_of(url: str, catalogue: Catalogue) -> Mirror | None:
 @cache
 def known_keys() -> Mapping[str, frozenset[str]]:
     """Tool → its keys, from ``data/keys.toml``."""
-    file = resources.files("cuready.mirrors").joinpath("data").joinpath("keys.toml")
-    document = tomllib.loads(file.read_text(encoding="utf-8"))
+    document = tomllib.loads(data_text("cuready.mirrors", "data/keys.toml"))
     return {tool: frozenset(entry["keys"]) for tool, entry in document.items()}
 
 
