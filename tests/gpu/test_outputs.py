@@ -115,9 +115,13 @@ def test_a_pool_of_contexts_gives_the_same(runtime: rt.Runtime, own_plan: Plan) 
             own_plan.check(result)
 
 
-def test_profiles_follow_the_shapes(runtime: rt.Runtime, plans: dict[str, Plan]) -> None:
+def test_profiles_follow_the_shapes(
+    runtime: rt.Runtime, plans: dict[str, Plan], caplog: pytest.LogCaptureFixture
+) -> None:
     engine = runtime.load(plans["mlp"].data())
     assert len(engine.profiles) == 2
+    assert engine.inputs and engine.outputs
+    assert "only returns results for profile 0" not in caplog.text
     context = engine.create_context()
     (name, _), *_ = engine.inputs.items()
     for index, profile in enumerate(engine.profiles):

@@ -138,11 +138,7 @@ class EngineAdapter final : public EnginePort {
     info.shape = from_abi<Abi>(v().getTensorShape(tensor));
     info.location = static_cast<TensorLocation>(v().getTensorLocation(tensor));
     info.is_shape = v().isShapeInferenceIO(tensor);
-    info.format = static_cast<TensorFormat>(v().getTensorFormat(tensor));
-    info.format_text = text_or_empty(v().getTensorFormatDesc(tensor));
-    info.vectorized_dim = v().getTensorVectorizedDim(tensor);
-    info.components_per_element = std::max(v().getTensorComponentsPerElement(tensor), 1);  // -1: not vectorised
-    info.bytes_per_component = v().getTensorBytesPerComponent(tensor);
+    describe_layout(tensor, info);
     info.alias_of = Abi::aliased_input(v(), tensor, library_);
     return info;
   }
@@ -189,6 +185,23 @@ class EngineAdapter final : public EnginePort {
 
  private:
   V& v() const noexcept { return *object_->impl; }
+  /** The layout in profile 0. Since 10, asking without a profile means the same, and warns where there are several. */
+  void describe_layout(const char* tensor, TensorInfo& info) const {
+    if constexpr (Abi::major >= 10) {
+      info.format = static_cast<TensorFormat>(v().getTensorFormatV2(tensor, 0));
+      info.format_text = text_or_empty(v().getTensorFormatDescV2(tensor, 0));
+      info.vectorized_dim = v().getTensorVectorizedDimV2(tensor, 0);
+      info.components_per_element = v().getTensorComponentsPerElementV2(tensor, 0);
+      info.bytes_per_component = v().getTensorBytesPerComponentV2(tensor, 0);
+    } else {
+      info.format = static_cast<TensorFormat>(v().getTensorFormat(tensor));
+      info.format_text = text_or_empty(v().getTensorFormatDesc(tensor));
+      info.vectorized_dim = v().getTensorVectorizedDim(tensor);
+      info.components_per_element = v().getTensorComponentsPerElement(tensor);
+      info.bytes_per_component = v().getTensorBytesPerComponent(tensor);
+    }
+    info.components_per_element = std::max(info.components_per_element, 1);  // -1: not vectorised
+  }
   Owned<V> object_;
   Symbols symbols_;
   Version library_;

@@ -227,6 +227,15 @@ TEST_CASE_FIXTURE(Session, "two threads in one context: one runs, the other gets
   CHECK(sim.trt_calls("IExecutionContext::enqueueV3") == ran + 1);
 }
 
+TEST_CASE_FIXTURE(Session, "several profiles are described without a warning") {
+  drain_log();
+  CHECK(load(test::two_profiles())->inputs().size() == 1);
+  for (const LogRecord& record : drain_log()) {
+    INFO(record.text);
+    CHECK(record.severity > Severity::warning);
+  }
+}
+
 TEST_CASE_FIXTURE(Session, "TensorRT 8 gives a profile to one context, later releases to many") {
   const auto engine = load(test::two_profiles());
   const auto first = engine->create_context();

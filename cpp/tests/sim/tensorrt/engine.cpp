@@ -66,31 +66,36 @@ int32_t tensor_mode(Engine* self, char const* name) {
     int const index = self->plan->index(name);
     return index < 0 ? 0 : self->plan->tensors[static_cast<size_t>(index)].input ? 1 : 2;
 }
-int32_t bytes_per_component(Engine* self, char const* name) {
+int32_t bytes_per_component(Engine* self, char const* name, int32_t) {
     auto const* tensor = find(self, name, "ICudaEngine::getTensorBytesPerComponent");
     return tensor && tensor->layout.vector > 1 ? bits_of(tensor->type) / 8 : -1;
 }
-int32_t components_per_element(Engine* self, char const* name) {
+int32_t components_per_element(Engine* self, char const* name, int32_t) {
     auto const* tensor = find(self, name, "ICudaEngine::getTensorComponentsPerElement");
     return tensor && tensor->layout.vector > 1 ? tensor->layout.vector : -1;
 }
-int32_t tensor_format(Engine* self, char const* name) {
+int32_t tensor_format(Engine* self, char const* name, int32_t) {
     auto const* tensor = find(self, name, "ICudaEngine::getTensorFormat");
     return tensor ? tensor->layout.number : 0;
 }
-char const* format_text(Engine* self, char const* name) {
+char const* format_text(Engine* self, char const* name, int32_t) {
     auto const* tensor = find(self, name, "ICudaEngine::getTensorFormatDesc");
     return tensor ? tensor->layout.text.c_str() : "";
 }
-int32_t vectorized_dimension(Engine* self, char const* name) {
+int32_t vectorized_dimension(Engine* self, char const* name, int32_t) {
     auto const* tensor = find(self, name, "ICudaEngine::getTensorVectorizedDim");
     return tensor && tensor->layout.vector > 1 ? tensor->layout.dimension : -1;
 }
-int32_t bytes_per_component_v2(Engine* self, char const* name, int32_t) { return bytes_per_component(self, name); }
-int32_t components_per_element_v2(Engine* self, char const* name, int32_t) { return components_per_element(self, name); }
-int32_t tensor_format_v2(Engine* self, char const* name, int32_t) { return tensor_format(self, name); }
-char const* format_text_v2(Engine* self, char const* name, int32_t) { return format_text(self, name); }
-int32_t vectorized_dimension_v2(Engine* self, char const* name, int32_t) { return vectorized_dimension(self, name); }
+
+/** The same questions without a profile: profile 0 is meant, and since 10 a warning says so where there are more. */
+template <auto ask>
+auto without_profile(Engine* self, char const* name) {
+#if SIM_MAJOR >= 10
+    if (self->plan->profiles > 1)
+        self->voice->log(warning, "(char const* tensorName) only returns results for profile 0. Use (char const* tensorName, int32_t profileIndex) instead to obtain results for profiles 1 to " + std::to_string(self->plan->profiles - 1) + ".");
+#endif
+    return ask(self, name, 0);
+}
 
 Bounds const* bounds(Engine* self, char const* name, int32_t profile, char const* where) {
     auto const* tensor = find(self, name, where);
@@ -213,13 +218,13 @@ void** vtable() {
         method("getProfilingVerbosity", verbosity), method("createEngineInspector", create_inspector),
         method("getTensorShape", tensor_shape), method("getTensorDataType", tensor_type), method("getTensorLocation", tensor_location),
         method("isShapeInferenceIO", is_shape_io), method("getTensorIOMode", tensor_mode),
-        method("getTensorBytesPerComponent", bytes_per_component), method("getTensorComponentsPerElement", components_per_element),
-        method("getTensorFormat", tensor_format), method("getTensorFormatDesc", format_text), method("getTensorVectorizedDim", vectorized_dimension),
+        method("getTensorBytesPerComponent", without_profile<bytes_per_component>), method("getTensorComponentsPerElement", without_profile<components_per_element>),
+        method("getTensorFormat", without_profile<tensor_format>), method("getTensorFormatDesc", without_profile<format_text>), method("getTensorVectorizedDim", without_profile<vectorized_dimension>),
         method("getProfileShape", profile_shape), method("getNbIOTensors", tensor_count), method("getIOTensorName", tensor_name),
         method("getHardwareCompatibilityLevel", hardware), method("getNbAuxStreams", auxiliary_streams),
-        method("getTensorBytesPerComponentV2", bytes_per_component_v2), method("getTensorComponentsPerElementV2", components_per_element_v2),
-        method("getTensorFormatV2", tensor_format_v2), method("getTensorFormatDescV2", format_text_v2),
-        method("getTensorVectorizedDimV2", vectorized_dimension_v2),
+        method("getTensorBytesPerComponentV2", bytes_per_component), method("getTensorComponentsPerElementV2", components_per_element),
+        method("getTensorFormatV2", tensor_format), method("getTensorFormatDescV2", format_text),
+        method("getTensorVectorizedDimV2", vectorized_dimension),
 #if SIM_MAJOR == 8
         method("getNbBindings", binding_count), method("getBindingIndex", binding_index), method("getBindingName", binding_name),
         method("bindingIsInput", binding_is_input), method("getProfileShapeValues", profile_shape_values),
