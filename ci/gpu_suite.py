@@ -170,7 +170,8 @@ class Suite:
             # The driver compiles each kernel that the builder tries: as few as can be.
             results[name] = self.run_builder(
                 f"{name} with PTX", release, (library.parent, extra), "--watch",
-                "--optimization", "0", seconds=SECONDS_PER_STEP,
+                "--optimization", "0",
+                seconds=max(SECONDS_PER_STEP, self.arguments.seconds + 60),
             )  # fmt: skip
         if notes:
             results[name]["summary"] += f" (with {', '.join(notes)})"
