@@ -152,14 +152,48 @@ def smallest(random: np.random.Generator) -> Case:
     )  # fmt: skip
 
 
+def pointwise(random: np.random.Generator) -> Case:
+    """Open batch, in fp16 by the model's own types; nothing that a ready kernel is needed for."""
+    scale = random.normal(size=64).astype(np.float16)
+    x = random.normal(size=(5, 64)).astype(np.float32)
+    halves = x.astype(np.float16).astype(np.float64) * scale.astype(np.float64)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["half"], to=TensorProto.FLOAT16),
+        helper.make_node("Mul", ["half", "scale"], ["product"]),
+        helper.make_node("Sigmoid", ["product"], ["s"]),
+        helper.make_node("Cast", ["s"], ["y"], to=TensorProto.FLOAT),
+    ]
+    return Case(
+        "pointwise", "sigmoid(a x), batch 1-256, in fp16",
+        model(nodes, [floats("x", ("n", 64))], [floats("y", ("n", 64))], {"scale": scale}),
+        {"x": x}, {"y": (1 / (1 + np.exp(-halves))).astype(np.float32)}, 4e-3,
+        ("--min", "x=1x64", "--opt", "x=32x64", "--max", "x=256x64"),
+    )  # fmt: skip
+
+
+def softmax(random: np.random.Generator) -> Case:
+    x = random.normal(size=(7, 100)).astype(np.float32)
+    powers = np.exp(x.astype(np.float64))
+    return Case(
+        "softmax", "softmax over 100 values",
+        model([helper.make_node("Softmax", ["x"], ["y"], axis=-1)], [floats("x", (7, 100))],
+              [floats("y", (7, 100))], {}),
+        {"x": x}, {"y": (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)}, 1e-5,
+    )  # fmt: skip
+
+
 CASES: dict[str, Callable[[np.random.Generator], Case]] = {
     "wide": wide,
     "convolution": convolution,
     "product": product,
     "plain": plain_product,
     "smallest": smallest,
+    "pointwise": pointwise,
+    "softmax": softmax,
 }
 USUAL = ("plain", "convolution", "product")
+# TensorRT compiles what these need itself; products and convolutions are kernels that come with it.
+NO_KERNELS = ("smallest", "pointwise", "softmax", "wide")
 
 
 @dataclass(frozen=True)
@@ -312,12 +346,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--libraries", help="the folders of libnvinfer and its parts")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--case", action="append", choices=CASES, dest="cases",
-                        help=f"a model to build ({', '.join(USUAL)}); can be repeated")  # fmt: skip
+                        help=f"a model to build; again for more. {', '.join(USUAL)}")  # fmt: skip
     parser.add_argument("--seconds", type=float, default=150.0, help="for one model, at most")
     parser.add_argument("--optimization", choices="012345", help="how hard the builder tries")
     parser.add_argument("--watch", action="store_true",
-                        help="the smallest model first, and all that TensorRT logs, as it comes; "
-                        "where that one takes too long, no other is tried")  # fmt: skip
+                        help="models that need no ready kernels, the smallest first, and all that "
+                        "TensorRT logs, as it comes; where the first takes too long, no other is "
+                        "tried")  # fmt: skip
     return parser.parse_args()
 
 
@@ -366,7 +401,7 @@ def main() -> int:
     folder.mkdir(parents=True)
     typed = int(arguments.release.split(".")[0]) >= STRONGLY_TYPED
     random = np.random.default_rng(5)
-    names = (*(("smallest",) if arguments.watch else ()), *(arguments.cases or USUAL))
+    names = arguments.cases or (NO_KERNELS if arguments.watch else USUAL)
     cases = [typed_convolution(random) if typed and name == "convolution" else CASES[name](random)
              for name in dict.fromkeys(names)]  # fmt: skip
     if arguments.optimization:
