@@ -166,7 +166,21 @@ class Load:
                 made[f"p{share:g}_ms"] = round(float(np.percentile(times, share)), 4)
         made["late_p99_us"] = max(report["late_p99_us"] for report in turns)
         made["turns_p99_ms"] = [report["p99_ms"] for report in turns]
+        made["slow_when"] = slow_when(self.times[name])
         return made
+
+
+def slow_when(turns: list[np.ndarray]) -> list[int]:
+    """How many of each turn's slowest hundredth fell into each tenth of its requests.
+
+    Even numbers: it can happen to any request. A first number that stands out: connections,
+    threads and the GPU's clocks that have just begun.
+    """
+    tenths = np.zeros(10, int)
+    for times in turns:
+        slow = np.argsort(times)[len(times) - max(1, len(times) // 100) :]
+        tenths += np.bincount(slow * 10 // len(times), minlength=10)[:10]
+    return [int(count) for count in tenths]
 
 
 def measure(options: argparse.Namespace) -> Report:

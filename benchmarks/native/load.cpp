@@ -6,7 +6,7 @@
 // schedule: a request's time counts from the moment it was due, so a server that stalls is not excused from the requests that
 // it kept from being sent. RATE 0: each client sends its next request when the answer is there. "late_p99_us" is how long after
 // its time a request left that could leave (its client had its answer): what the generator itself adds, at most.
-// SAMPLES gets every request's microseconds as float64, sorted. Exit codes: 0 fine, 1 errors or no answer, 2 wrong usage.
+// SAMPLES gets every request's microseconds as float64, in the order in which they were due (or sent). Exit codes: 0 fine, 1 errors or no answer, 2 wrong usage.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <strings.h>
@@ -55,8 +55,14 @@ struct Plan {
   char const* samples = nullptr;
 };
 
+struct Timed {
+  Time at;
+  double took = 0;  // microseconds
+};
+
 struct Result {
-  std::vector<double> times, late;  // microseconds
+  std::vector<Timed> times;
+  std::vector<double> late;  // microseconds
   std::map<std::string, int> errors;
 };
 
@@ -186,7 +192,7 @@ class Worker {
   }
 
   void answered(Client& client, Time now) {
-    result_.times.push_back(microseconds(now - client.began));
+    result_.times.push_back({client.began, microseconds(now - client.began)});
     client.waiting = false;
     --under_way_;
     client.free_since = now;
@@ -256,12 +262,20 @@ Result run(Plan const& plan) {
     all.late.insert(all.late.end(), results[i].late.begin(), results[i].late.end());
     for (auto const& [what, count] : results[i].errors) all.errors[what] += count;
   }
-  std::sort(all.times.begin(), all.times.end());
+  std::sort(all.times.begin(), all.times.end(), [](Timed const& a, Timed const& b) { return a.at < b.at; });
   std::sort(all.late.begin(), all.late.end());
   return all;
 }
 
+std::vector<double> took(Result const& result) {
+  std::vector<double> made;
+  for (Timed const& one : result.times) made.push_back(one.took);
+  return made;
+}
+
 void print(Plan const& plan, Result const& result) {
+  std::vector<double> times = took(result);
+  std::sort(times.begin(), times.end());
   std::string errors;
   for (auto const& [what, count] : result.errors)
     errors += (errors.empty() ? "\"" : ", \"") + escaped(what) + "\": " + std::to_string(count);
@@ -269,8 +283,8 @@ void print(Plan const& plan, Result const& result) {
       "{\"clients\": %d, \"requests\": %zu, \"errors\": {%s}, \"per_second\": %.1f, \"p50_ms\": %.4f, \"p90_ms\": %.4f, "
       "\"p99_ms\": %.4f, \"p999_ms\": %.4f, \"max_ms\": %.4f, \"late_p99_us\": %.1f}\n",
       plan.clients, result.times.size(), errors.c_str(), static_cast<double>(result.times.size()) / plan.length,
-      percentile(result.times, 0.5) / 1000, percentile(result.times, 0.9) / 1000, percentile(result.times, 0.99) / 1000,
-      percentile(result.times, 0.999) / 1000, percentile(result.times, 1) / 1000, percentile(result.late, 0.99));
+      percentile(times, 0.5) / 1000, percentile(times, 0.9) / 1000, percentile(times, 0.99) / 1000,
+      percentile(times, 0.999) / 1000, percentile(times, 1) / 1000, percentile(result.late, 0.99));
 }
 
 bool parse(char** arguments, Plan& plan) {
@@ -303,8 +317,8 @@ int main(int argc, char** argv) {
   print(plan, result);
   if (plan.samples != nullptr) {
     std::ofstream file(plan.samples, std::ios::binary);
-    file.write(reinterpret_cast<char const*>(result.times.data()),
-               static_cast<std::streamsize>(result.times.size() * sizeof(double)));
+    std::vector<double> const times = took(result);
+    file.write(reinterpret_cast<char const*>(times.data()), static_cast<std::streamsize>(times.size() * sizeof(double)));
     if (!file.flush()) {
       std::fprintf(stderr, "%s cannot be written\n", plan.samples);
       return 1;
