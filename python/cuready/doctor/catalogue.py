@@ -140,6 +140,8 @@ def finding(
     confidence: Confidence = Confidence.PROVEN,
     title: str | None = None,
     links: Iterable[str] = (),
+    about: Iterable[frozenset[str]] = (),
+    reach: Iterable[str] = (),
 ) -> Finding:
     """A finding of ``check_id`` whose title, severity and links come from the catalogue.
 
@@ -158,6 +160,8 @@ def finding(
         fix=tuple(fix),
         links=tuple(dict.fromkeys((*links, *known.links))),
         subject=subject,
+        about=tuple(about),
+        reach=frozenset(reach),
     )
 
 

@@ -82,7 +82,11 @@ class Fix:
 
 @dataclass(frozen=True)
 class Finding:
-    """One root cause. ``explains`` names the ids that are only its symptoms here."""
+    """One root cause. ``explains`` names the ids that are only its symptoms here.
+
+    ``about`` and ``reach`` say which findings of those ids: they serve the merge, and are in no
+    report.
+    """
 
     id: str
     severity: Severity
@@ -95,6 +99,11 @@ class Finding:
     links: tuple[str, ...] = ()
     subject: str = field(default="")
     """What it is about when one id can fire more than once (a library, a package, a variable)."""
+    about: tuple[frozenset[str], ...] = ()
+    """Each thing that is wrong, as the names of what it may come from (see ``things``). A root
+    cause swallows the finding where each of them is reached; empty: nothing tells it apart."""
+    reach: frozenset[str] = frozenset()
+    """The things whose trouble it explains, of the ids in ``explains``; empty: all of them."""
 
     def to_dict(self) -> dict[str, Any]:
         return {

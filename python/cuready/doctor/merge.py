@@ -2,7 +2,8 @@
 
 Two rules, in this order. What was seen to work outranks what tables predict: when the CUDA driver
 answered in a child process, a finding that says it cannot is dropped. Then a finding that explains
-others keeps them out of the report, so that one fault gives one error.
+others keeps them out of the report, so that one fault gives one error: those of the ids that it
+names, as far as they are about things that it reaches. What has another cause stays.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ def merge(findings: Iterable[Finding], snapshot: Snapshot) -> Merged:
     standing.sort(key=_sort_key)
     explained_by = _explanations(standing)
     roots = [
-        replace(item, explains=_symptoms(item, explained_by, standing))
+        replace(item, explains=_symptoms(index, explained_by, standing))
         for index, item in enumerate(standing)
         if index not in explained_by
     ]
     explained = {
-        standing[index].id: f"explained by {root}"
+        standing[index].id: f"explained by {standing[root].id}"
         for index, root in explained_by.items()
         if all(other.id != standing[index].id for other in roots)
     }
@@ -78,44 +79,62 @@ def _sort_key(item: Finding) -> tuple[int, tuple[int, str], str]:
     return (_RANK[item.severity], catalogue.order(item.id), item.subject)
 
 
-def _explanations(standing: list[Finding]) -> dict[int, str]:
-    """Index of each swallowed finding → id of the root that swallows it.
+def _explanations(standing: list[Finding]) -> dict[int, int]:
+    """Place of each swallowed finding → place of the root that swallows it.
 
     A finding is not swallowed by a milder one: a warning must not hide an error. Symptoms of a
     symptom belong to the root. Where two explain each other, the one that comes first stands.
     """
-    direct = [_explained_by(root, standing) for root in standing]
-    symptoms = {place for places in direct for place in places}
-    swallowed: dict[int, str] = {}
+    causes = [
+        [place for place, root in enumerate(standing) if _may_explain(root, item)]
+        for item in standing
+    ]
+    root_of: dict[int, int] = {}
     # Those that nothing explains come first, so that a chain is told from its beginning.
-    for index in sorted(range(len(standing)), key=lambda place: (place in symptoms, place)):
-        if index in swallowed:
-            continue
-        waiting, seen = [*direct[index]], {index}
-        while waiting:
-            place = waiting.pop()
-            if place in seen or standing[place].id == standing[index].id:
-                continue
-            seen.add(place)
-            swallowed.setdefault(place, standing[index].id)
-            waiting.extend(direct[place])
-    return swallowed
+    waiting = []
+    for place, item in enumerate(standing):
+        if _explained_by(item, causes[place], standing) is None:
+            root_of[place] = place
+        else:
+            waiting.append(place)
+    while waiting:
+        for place in waiting:
+            told = [cause for cause in causes[place] if cause in root_of]
+            cause = _explained_by(standing[place], told, standing)
+            if cause is not None:
+                root_of[place] = root_of[cause]
+                break
+        else:
+            place = waiting[0]
+            root_of[place] = place
+        waiting.remove(place)
+    return {place: root for place, root in root_of.items() if place != root}
 
 
-def _explained_by(root: Finding, standing: list[Finding]) -> list[int]:
-    """Places of the findings that ``root`` makes moot."""
-    return [
-        place
-        for place, item in enumerate(standing)
-        if item.id != root.id
+def _explained_by(item: Finding, causes: list[int], standing: list[Finding]) -> int | None:
+    """The first of ``causes`` that reach all that ``item`` is about, alone or together.
+
+    One that says that two libraries are missing, for example, has two broken wheels for a cause.
+    """
+    for cause in causes:
+        if not item.about or not standing[cause].reach:
+            return cause
+    reached = frozenset().union(*(standing[cause].reach for cause in causes))
+    if not causes or not all(thing & reached for thing in item.about):
+        return None
+    return next(c for c in causes if any(thing & standing[c].reach for thing in item.about))
+
+
+def _may_explain(root: Finding, item: Finding) -> bool:
+    """Whether ``root`` names the id of ``item``, and is not milder."""
+    return (
+        item.id != root.id
         and item.id in root.explains
         and _RANK[item.severity] >= _RANK[root.severity]
-    ]
+    )
 
 
-def _symptoms(
-    root: Finding, explained_by: dict[int, str], standing: list[Finding]
-) -> tuple[str, ...]:
-    """The ids among the findings here that ``root`` makes moot."""
-    ids = [standing[place].id for place, name in explained_by.items() if name == root.id]
+def _symptoms(root: int, explained_by: dict[int, int], standing: list[Finding]) -> tuple[str, ...]:
+    """The ids among the findings here that the one at ``root`` makes moot."""
+    ids = [standing[place].id for place, index in explained_by.items() if index == root]
     return tuple(sorted(set(ids), key=catalogue.order))

@@ -69,6 +69,8 @@ def toolkit_of_another_major(snapshot: Snapshot) -> Outcome:
                 Evidence("torch/version.py", f"cuda = {cuda}"),
             ),
             explains=("BLD02",) if severity is Severity.ERROR else (),
+            about=[frozenset((toolkit.path, "torch"))],
+            reach=[toolkit.path],
             fix=(_nvcc_install(snapshot, f"{cuda.major}.{cuda.minor}"),),
         )
     ]
@@ -108,6 +110,7 @@ def compiler_too_new(snapshot: Snapshot) -> Outcome:
                 Evidence(f"{toolkit.path}/include/crt/host_config.h", f"gcc up to {bound}"),
                 Evidence(chain.cxx or chain.cc or "gcc", str(chain.gcc_version)),
             ),
+            about=[frozenset((toolkit.path,))],
             fix=(fix,),
         )
     ]
@@ -144,6 +147,7 @@ def _wrong_home(snapshot: Snapshot) -> list[Finding]:
                 cause=f"{variable}={item.path} {reason}.",
                 evidence=(Evidence(variable, item.path), Evidence(item.path, reason)),
                 explains=("BLD01", "BLD02"),
+                reach=[item.path],
                 fix=(fix,),
             )
         ]

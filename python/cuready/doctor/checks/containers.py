@@ -50,7 +50,7 @@ def no_gpu_in_container(snapshot: Snapshot) -> Outcome:
                 Evidence("/proc/driver/nvidia/version", snapshot.driver.proc_version or ""),
                 Evidence("/dev/nvidiactl", "not there"),
             ),
-            explains=("DRV08", "DRV09", "DRV10", "CTR03", "CTR05", "VIS01", "WSL01"),
+            explains=("DRV08", "DRV09", "DRV10", "CTR03", "CTR05"),
             fix=(Fix((command,), "or with CDI: --device nvidia.com/gpu=all (podman, docker 28)"),),
         )
     ]
@@ -193,7 +193,7 @@ def uvm_not_passed(snapshot: Snapshot) -> Outcome:
                 Evidence("/dev/nvidiactl", "there"),
                 Evidence("/dev/nvidia-uvm", "not there"),
             ),
-            explains=("DRV08", "DRV09"),
+            explains=("DRV08",),
             fix=(
                 Fix(
                     (GPUS_FLAG,),

@@ -7,7 +7,7 @@ from packaging.version import Version
 from cuready.compat.capability import ComputeCapability
 from cuready.compat.driver import branch, newest_branch, runs_gpu, spell
 from cuready.compat.verdict import Verdict
-from cuready.doctor import catalogue, facts
+from cuready.doctor import catalogue, facts, things
 from cuready.doctor.checks._images import driver_in_image
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Risk, Severity
 from cuready.doctor.installers import install_driver, system_command, system_install
@@ -247,6 +247,7 @@ def nouveau_took_it(snapshot: Snapshot) -> Outcome:
                 for gpu in taken
             ],
             explains=("DRV01", "DRV03", *NO_DRIVER, "DRV11"),
+            reach=things.gpus(snapshot, taken),
             fix=(
                 Fix(
                     (
@@ -288,6 +289,11 @@ def proprietary_on_blackwell(snapshot: Snapshot) -> Outcome:
     if snapshot.driver.flavour != "proprietary":
         return ()
     current = facts.version(snapshot.driver.version) or Version(str(newest_branch()))
+    refused = [
+        gpu
+        for gpu, capability in _with_capability(snapshot)
+        if capability >= BLACKWELL or (gpu.name or "").startswith("GH200")
+    ]
     return [
         catalogue.finding(
             "DRV05",
@@ -296,10 +302,11 @@ def proprietary_on_blackwell(snapshot: Snapshot) -> Outcome:
             f"module {snapshot.driver.version} is the proprietary one.",
             evidence=_flavour_evidence(snapshot, gpu),
             explains=("DRV08", "DRV09", "DRV15", "DRV16", "VND01", "DRV01"),
+            about=things.each([things.gpu(gpu.address)]),
+            reach=things.gpus(snapshot, refused),
             fix=(install_driver(snapshot, max(branch(current), 570)),),
         )
-        for gpu, capability in _with_capability(snapshot)
-        if capability >= BLACKWELL or (gpu.name or "").startswith("GH200")
+        for gpu in refused
     ]
 
 
@@ -314,6 +321,7 @@ def open_on_old_gpu(snapshot: Snapshot) -> Outcome:
         return ()
     note = f"branch {LAST_LEGACY_BRANCH} is the last one for Maxwell, Pascal and Volta"
     fix = install_driver(snapshot, LAST_LEGACY_BRANCH, flavour="proprietary", note=note)
+    old = [both for both in _with_capability(snapshot) if both[1] < TURING]
     return [
         catalogue.finding(
             "DRV06",
@@ -322,10 +330,11 @@ def open_on_old_gpu(snapshot: Snapshot) -> Outcome:
             "open kernel modules start at Turing (7.5).",
             evidence=_flavour_evidence(snapshot, gpu),
             explains=("DRV08", "DRV09", "DRV15", "DRV16", "VND01"),
+            about=things.each([things.gpu(gpu.address)]),
+            reach=things.gpus(snapshot, [gpu for gpu, _ in old]),
             fix=(fix,),
         )
-        for gpu, capability in _with_capability(snapshot)
-        if capability < TURING
+        for gpu, capability in old
     ]
 
 
@@ -347,11 +356,10 @@ def branch_without_gpu(snapshot: Snapshot) -> Outcome:
     driver = facts.version(snapshot.driver.version)
     if driver is None:
         return Unknown("the version of the loaded module could not be read")
+    answers = [(gpu, cc, runs_gpu(driver, cc)) for gpu, cc in _with_capability(snapshot)]
+    refused = [item for item in answers if item[2].verdict is Verdict.INCOMPATIBLE]
     found = []
-    for gpu, capability in _with_capability(snapshot):
-        answer = runs_gpu(driver, capability)
-        if answer.verdict is not Verdict.INCOMPATIBLE:
-            continue
+    for gpu, capability, answer in refused:
         old = capability < TURING
         target = LAST_LEGACY_BRANCH if old else newest_branch()
         found.append(
@@ -366,6 +374,8 @@ def branch_without_gpu(snapshot: Snapshot) -> Outcome:
                 ),
                 confidence=Confidence.PROVEN if old else Confidence.LIKELY,
                 explains=("DRV05", "DRV06", "DRV08", "DRV09", "DRV15", "DRV16", "VND01", "DRV11"),
+                about=things.each([things.gpu(gpu.address)]),
+                reach=things.gpus(snapshot, [item[0] for item in refused]),
                 fix=(install_driver(snapshot, target, flavour="proprietary" if old else "open"),),
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cuready.doctor import catalogue, facts
+from cuready.doctor import catalogue, facts, things
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Risk, Severity
 from cuready.doctor.installers import install_packages, join, system_command, system_packages
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
@@ -139,7 +139,8 @@ def _denied(snapshot: Snapshot, denied: list[DeviceNode]) -> Finding:
             )
             for item in denied
         ],
-        explains=("DRV08", "CTR05"),
+        explains=("DRV08",),
+        about=things.each(item.path for item in denied),
         fix=(fix,),
     )
 
@@ -324,6 +325,7 @@ def gpu_lost(snapshot: Snapshot) -> Outcome:
                 *([Evidence("NVML", GPU_LOST)] if whole and not lost else []),
                 *(Evidence("/dev/kmsg", line) for line in xid[:3]),
             ],
+            about=things.each(things.gpu(x.pci_address) for x in lost if x.pci_address),
             explains=("DRV08", "DRV16"),
             fix=(
                 Fix(

@@ -16,7 +16,7 @@ from cuready.compat.driver import (
     spell,
 )
 from cuready.compat.verdict import Answer, Verdict
-from cuready.doctor import catalogue, facts
+from cuready.doctor import catalogue, facts, things
 from cuready.doctor.finding import Confidence, Evidence, Fix
 from cuready.doctor.installers import install_driver, reinstall_fitting
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
@@ -63,6 +63,8 @@ def driver_too_old(snapshot: Snapshot) -> Outcome:
                 *(Evidence(name, f"built for CUDA {asked[name]}") for name in failing),
             ],
             explains=("DRV12", "TRT04", "PY18", "PY15", "BLD01"),
+            about=things.each(failing, [things.DRIVER]),
+            reach=things.copies(snapshot, *failing) | {*failing, things.DRIVER},
             fix=tuple(_fixes(snapshot, list(failing), worst)),
         )
     ]
@@ -131,6 +133,8 @@ def ptx_too_new(snapshot: Snapshot) -> Outcome:
                         Evidence("driver", spell(driver)),
                     ),
                     explains=("LIB11",),
+                    about=[things.copies(snapshot, "torch") | {"torch", things.DRIVER}],
+                    reach=things.copies(snapshot, "torch") | {"torch"},
                     fix=(
                         *reinstall_fitting(snapshot, "torch"),
                         install_driver(snapshot, _branch_for(cuda), note="or a newer driver"),

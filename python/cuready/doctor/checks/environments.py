@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
 from packaging.version import Version
 
 from cuready._util import normalize
-from cuready.doctor import catalogue, facts
+from cuready.doctor import catalogue, facts, things
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
 from cuready.doctor.installers import (
     for_environment,
@@ -67,7 +69,9 @@ def pip_over_conda(snapshot: Snapshot) -> Outcome:
                     item.metadata_path or item.location, f"{item.version} by {item.installer}"
                 ),
             ),
-            explains=("PY10", "PY11", "PY12", "LIB01", "LIB02", "LIB03", "LIB08", "LIB09"),
+            # Wheels that overwrite each other do so whichever torch stays: LIB02 is not of these.
+            explains=("PY10", "PY11", "PY12", "LIB01", "LIB03", "LIB08", "LIB09"),
+            reach=things.copies(snapshot, "torch"),
             fix=(
                 Fix(
                     (
@@ -101,14 +105,20 @@ def from_user_site(snapshot: Snapshot) -> Outcome:
                 Fix(("export PYTHONNOUSERSITE=1",), "and where your shell sets its variables"),
                 Fix((remove,), "pip removes the copy that is found first: the user's"),
             )
-            return [_leaked(origin, "the user's site-packages", fix)]
+            reach = things.within(snapshot, python.user_site or "")
+            return [_leaked(origin, "the user's site-packages", fix, reach)]
         source = next((entry for entry in added if _below(origin.path, entry)), None)
         if source is not None and not _below(source, snapshot.scope.cwd):
-            return [_leaked(origin, f"PYTHONPATH ({source})", (Fix(("unset PYTHONPATH",)),))]
+            unset = (Fix(("unset PYTHONPATH",)),)
+            reach = things.within(snapshot, source)
+            return [_leaked(origin, f"PYTHONPATH ({source})", unset, reach)]
     return ()
 
 
-def _leaked(origin: ModuleOrigin, where: str, fix: tuple[Fix, ...]) -> Finding:
+def _leaked(
+    origin: ModuleOrigin, where: str, fix: tuple[Fix, ...], reach: frozenset[str]
+) -> Finding:
+    """``reach``: what else comes from there, and is out of the way with it."""
     shadowed = f", and hides {origin.shadowed[0]}" if origin.shadowed else ""
     return catalogue.finding(
         "PY08",
@@ -119,7 +129,9 @@ def _leaked(origin: ModuleOrigin, where: str, fix: tuple[Fix, ...]) -> Finding:
             Evidence("sys.path", f"{origin.entry or origin.path} comes first"),
             *(Evidence(item, "hidden by it") for item in origin.shadowed),
         ],
-        explains=("PY11", "PY12", "PY13", "LIB01", "LIB02", "LIB03", "LIB08"),
+        explains=("PY10", "PY11", "PY12", "PY13", "LIB01", "LIB02", "LIB03", "LIB08"),
+        about=things.each([origin.path or origin.name]),
+        reach=reach | {origin.path or origin.name},
         fix=fix,
     )
 
@@ -151,6 +163,7 @@ def shadowed_by_working_folder(snapshot: Snapshot) -> Outcome:
                     *(Evidence(item, "hidden by it") for item in origin.shadowed),
                 ],
                 explains=("PY08", "PY12"),
+                reach=things.within(snapshot, cwd) | {origin.path},
                 fix=(
                     Fix(
                         (join(["mv", origin.path, f"{origin.path}.renamed"]),),
@@ -177,8 +190,13 @@ def interrupted_install(snapshot: Snapshot) -> Outcome:
         for name, item in facts.distributions(snapshot)
         if name in FRAMEWORKS and item.installer != "conda" and _incomplete(item)
     ]
-    if not leftover and not broken:
-        return _changed(snapshot)
+    changed = _changed(snapshot, {item.name for item in broken})
+    return [_cut_short(snapshot, leftover, broken), *changed] if leftover or broken else changed
+
+
+def _cut_short(
+    snapshot: Snapshot, leftover: Sequence[str], broken: Sequence[Distribution]
+) -> Finding:
     evidence = [Evidence(name, "left over by pip") for name in leftover]
     commands = [_remove(snapshot, name) for name in leftover]
     for item in broken:
@@ -189,26 +207,38 @@ def interrupted_install(snapshot: Snapshot) -> Outcome:
     for item in broken:
         fixes.extend(_again(snapshot, item))
     what = ", ".join([*(item.name for item in broken), *leftover])
-    return [
-        catalogue.finding(
-            "PY10",
-            severity=None if broken else Severity.WARNING,
-            subject=what,
-            cause=f"An install or upgrade was cut short and left {what}.",
-            evidence=evidence,
-            explains=("PY11",),
-            fix=fixes,
-        )
-    ]
+    about = things.each(map(things.copy, broken))
+    about += tuple(_belonging_to(snapshot, name) for name in leftover)
+    return catalogue.finding(
+        "PY10",
+        severity=None if broken else Severity.WARNING,
+        subject=what,
+        cause=f"An install or upgrade was cut short and left {what}.",
+        evidence=evidence,
+        explains=("PY11",),
+        about=about,
+        reach=frozenset().union(*about),
+        fix=fixes,
+    )
 
 
-def _changed(snapshot: Snapshot) -> list[Finding]:
-    """A framework whose ``__init__.py`` is not the installed one, or fails when it is imported."""
+def _belonging_to(snapshot: Snapshot, leftover: str) -> frozenset[str]:
+    """The leftover, and the packages that it may be of: pip writes ``~`` over the first letter."""
+    stem = normalize(re.split(r"[/\\]", leftover)[-1].removeprefix("~").partition("-")[0])
+    same = [item for name, item in facts.distributions(snapshot) if name[1:] == stem]
+    return frozenset((leftover, *map(things.copy, same)))
+
+
+def _changed(snapshot: Snapshot, told: Container[str]) -> list[Finding]:
+    """A framework whose ``__init__.py`` is not the installed one, or fails when it is imported.
+
+    Those that are ``told`` of already have lost files, which says it all.
+    """
     found = []
     for name, item in facts.distributions(snapshot):
         altered = next((p for p in item.problems if p.kind == "altered" and _is_python(p)), None)
         error = _import_error(snapshot) if name == "torch" else None
-        if name not in FRAMEWORKS or (altered is None and error is None):
+        if name not in FRAMEWORKS or item.name in told or (altered is None and error is None):
             continue
         evidence = [Evidence(error.path, error.error_text or "")] if error else []
         if altered:
@@ -228,6 +258,8 @@ def _changed(snapshot: Snapshot) -> list[Finding]:
                 cause=f"{cause}.",
                 evidence=evidence,
                 explains=("LIB07", "LIB08") if error else (),  # what is built on it fails with it
+                about=things.each([things.copy(item)]),
+                reach=[things.copy(item)],
                 fix=(Fix((reinstall(snapshot, item),), "puts its own files back"),),
             )
         )
@@ -300,6 +332,8 @@ def twice_installed(snapshot: Snapshot) -> Outcome:
                     Evidence(item.metadata_path or item.location, item.version) for item in items
                 ],
                 explains=("PY10", "PY12"),
+                about=things.each([f"{location}/{name}"]),
+                reach=[f"{location}/{name}"],
                 fix=(Fix((remove, remove, *commands), "uninstall once for each copy"),),
             )
         )

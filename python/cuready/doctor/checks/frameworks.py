@@ -6,7 +6,7 @@ import re
 
 from packaging.version import Version
 
-from cuready.doctor import catalogue, facts
+from cuready.doctor import catalogue, facts, things
 from cuready.doctor.finding import Evidence, Fix, Severity
 from cuready.doctor.installers import for_package, reinstall_fitting
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
@@ -53,6 +53,8 @@ def mismatched_trio(snapshot: Snapshot) -> Outcome:
             cause=f"{problems[0].detail}; torch {torch} is installed.",
             evidence=[Evidence(found[0].metadata_path or "torch", f"torch {torch}"), *problems],
             explains=("LIB08",),
+            about=things.each(things.copies(snapshot, *names), things.copies(snapshot, "torch")),
+            reach=things.copies(snapshot, *names),
             fix=_fixes(snapshot, torch, names),
         )
     ]
@@ -266,6 +268,7 @@ def jax_without_plugin(snapshot: Snapshot) -> Outcome:
                 Evidence("jaxlib", str(here)),
                 *(Evidence(name, item.version) for name, item in parts.items()),
             ],
+            about=[things.copies(snapshot, "jaxlib", *parts)],
             fix=(Fix((owner.install([f"jax[cuda{major}]=={here.base_version}"], upgrade=True),)),),
         )
     ]

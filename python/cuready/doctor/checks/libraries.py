@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from packaging.version import Version
 
 from cuready.compat.tables import rows
-from cuready.doctor import catalogue, facts
-from cuready.doctor.checks.libraries_records import missing_from_record
+from cuready.doctor import catalogue, facts, things
+from cuready.doctor.checks.libraries_records import gone_from_record
 from cuready.doctor.finding import Evidence, Finding, Fix
 from cuready.doctor.installers import Installer, for_environment, for_package, reinstall_fitting
 from cuready.doctor.registry import Outcome, Skipped, check
@@ -100,8 +100,19 @@ def _wrong_copy(
         subject=what,
         cause=f"{symbol.wanted_by} needs {symbol.symbol}, and {where} does not have it.{hidden}",
         evidence=evidence,
+        about=[_blamed(snapshot, library, symbol, how)],
         fix=(*away, *again),
     )
+
+
+def _blamed(
+    snapshot: Snapshot, library: LibraryFile, symbol: UnresolvedSymbol, how: Resolution | None
+) -> frozenset[str]:
+    """The copy that was found, and its user, unless a variable alone brought the two together."""
+    provider = frozenset((symbol.provider,)) if symbol.provider else frozenset[str]()
+    if how is not None and how.rule == "LD_LIBRARY_PATH":
+        return provider
+    return provider | things.owner(snapshot, library) | {symbol.wanted_by}
 
 
 def _provider_wheel(
@@ -174,9 +185,11 @@ def _lacking(
     snapshot: Snapshot, wanted: Callable[[str], bool]
 ) -> Iterator[tuple[LibraryFile, str]]:
     """Each library that fails for want of others, with the first of them that is ``wanted``."""
+    told = gone_from_record(snapshot)
     for library in _failing(snapshot):
-        soname = next((m.soname for m in library.missing if wanted(m.soname)), None)
-        if soname is None or missing_from_record(snapshot, library):
+        lacking = (m.soname for m in library.missing if m.soname not in told)
+        soname = next((name for name in lacking if wanted(name)), None)
+        if soname is None:
             continue
         if library.role == "onnxruntime" and any("nvinfer" in m.soname for m in library.missing):
             continue  # TRT03 says it
@@ -235,6 +248,7 @@ def _no_cudnn(
         title=title,
         cause=cause,
         evidence=evidence_of(library),
+        about=[things.owner(snapshot, library) | {lacking}],
         fix=(fix,),
     )
 
@@ -295,12 +309,15 @@ def _other_major(
         )
         title = ""
     fitting = reinstall_fitting(snapshot, "torch") if own and not same else ()
+    # An extension for torch's own CUDA counts on torch to have loaded the library before it.
+    through_torch = things.copies(snapshot, "torch") if same and torch else frozenset[str]()
     return catalogue.finding(
         "LIB07",
         subject=name,
         title=title or None,
         cause=cause,
         evidence=evidence_of(library),
+        about=[things.owner(snapshot, library) | {lacking} | through_torch],
         fix=fitting or (fix,),
     )
 
@@ -375,6 +392,7 @@ def _other_torch(
         subject=name,
         cause=f"{library.owner or name} {reason}.",
         evidence=evidence_of(library),
+        about=[things.owner(snapshot, library) | things.copies(snapshot, "torch")],
         fix=(
             Fix(
                 (again,),
@@ -420,6 +438,7 @@ def _old_libstdcxx(snapshot: Snapshot, library: LibraryFile, symbol: UnresolvedS
         subject=symbol.provider or "libstdc++.so.6",
         cause=f"{symbol.wanted_by} wants {symbol.version}; {symbol.provider} does not define it.",
         evidence=evidence,
+        about=[_blamed(snapshot, library, symbol, how)],
         fix=fixes,
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from cuready._util import normalize
 from cuready.compat.capability import ComputeCapability, code_runs_on
 from cuready.compat.verdict import Answer, Verdict
-from cuready.doctor import catalogue, facts
+from cuready.doctor import catalogue, facts, things
 from cuready.doctor.checks.libraries import cuda_major_of
 from cuready.doctor.finding import Evidence, Finding, Fix, Severity
 from cuready.doctor.installers import for_package, reinstall_fitting
@@ -71,6 +71,9 @@ def _lacking(check_id: str, snapshot: Snapshot, lacking: dict[str, tuple[Compute
             cause=f"torch {torch.version} was built without code for {names}.",
             evidence=[Evidence(where, reason)],
             explains=("LIB11", "LIB12", "DRV12") if check_id == "PY15" else ("LIB12", "DRV12"),
+            about=[things.copies(snapshot, "torch") or frozenset(("torch",))],
+            # What is installed again together with torch.
+            reach=things.copies(snapshot, "torch", "torchvision", "torchaudio") | {"torch"},
             fix=reinstall_fitting(snapshot, "torch"),
         )
     ]
@@ -161,5 +164,6 @@ def _extension(
         subject=name,
         cause=f"{owner} has GPU code, and none that {', '.join(no)} can run.",
         evidence=[Evidence(codes[0].path, answer.reason)],
+        about=[things.copies(snapshot, name) | {codes[0].path}],
         fix=(Fix((f"export TORCH_CUDA_ARCH_LIST={arch}", install), "builds it for this GPU"),),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
-from cuready.doctor import catalogue, facts
+from cuready.doctor import catalogue, facts, things
 from cuready.doctor.checks.libraries import NOTHING_WALKED, out_of_the_way, owner_name
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
 from cuready.doctor.installers import for_package
@@ -61,8 +61,14 @@ def _mixed(snapshot: Snapshot, parts: list[Resolution]) -> Finding:
         cause=f"{first.wanted_by} opens {first.soname} by name, and {first.rule} gives "
         f"{first.path}: parts of two cuDNN releases do not work together.",
         evidence=[Evidence(item.rule, f"{item.soname} => {item.path}") for item in parts[:4]],
+        about=[_either(item) for item in parts],
         fix=out_of_the_way(snapshot, first),
     )
+
+
+def _either(item: Resolution) -> frozenset[str]:
+    """What a part of the wrong release may come from: it, its opener, or its loss beside it."""
+    return frozenset((item.soname, item.wanted_by, item.path or item.soname))
 
 
 def _older(snapshot: Snapshot, library: LibraryFile, symbol: str, provider: str | None) -> Finding:
@@ -72,6 +78,7 @@ def _older(snapshot: Snapshot, library: LibraryFile, symbol: str, provider: str 
         subject="cudnn",
         cause=f"{library.path} needs {symbol}, and {provider or 'the cuDNN found'} lacks it.",
         evidence=[Evidence(library.path, library.error_text or "")],
+        about=[things.owner(snapshot, library) | ({provider} if provider else frozenset())],
         fix=out_of_the_way(snapshot, how),
     )
 
@@ -85,6 +92,7 @@ def _hidden(snapshot: Snapshot, item: Resolution) -> Finding:
         cause=f"{item.rule} gives {item.path} for {item.soname}, before {item.shadows[0]} of the "
         "installed wheel. When it is older than that, torch reports a version incompatibility.",
         evidence=[Evidence(item.rule, f"{item.soname} => {item.path}")],
+        about=things.each([item.path or item.soname]),  # the wheel's may be as whole as can be
         fix=out_of_the_way(snapshot, item),
     )
 
@@ -113,6 +121,9 @@ def nvrtc_without_builtins(snapshot: Snapshot) -> Outcome:
             cause=f"{item.wanted_by} opens {item.soname} by name when it first compiles a kernel; "
             "it is neither beside it nor on the search path.",
             evidence=[Evidence(item.wanted_by, f"nvrtc: error: failed to open {item.soname}")],
+            about=[
+                frozenset((item.soname, item.wanted_by, *([things.copy(wheel)] if wheel else ())))
+            ],
             fix=(Fix((command,), "brings libnvrtc and its builtins in one release"),),
         )
     return list(found.values())
@@ -140,6 +151,7 @@ def tensorflow_cannot_open(snapshot: Snapshot) -> Outcome:
             cause=f"TensorFlow opens {', '.join(names)} by name, and the loader finds "
             f"{'none of them' if len(names) == len(walked[0].dlopens) else 'them nowhere'}.",
             evidence=[Evidence(m.wanted_by, f"{m.soname}: not found") for m in missing[:8]],
+            about=things.each(names),
             fix=(Fix((for_package(snapshot, "tensorflow").install([wanted]),),
                      "brings the CUDA libraries of the release that TensorFlow was built with"),),
         )

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from cuready._util import normalize
-from cuready.doctor import catalogue, facts
+from cuready.doctor import catalogue, facts, things
 from cuready.doctor.checks.environments import FRAMEWORKS
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
 from cuready.doctor.installers import for_package, reinstall
 from cuready.doctor.registry import Outcome, check
-from cuready.snapshot import Distribution, LibraryFile, RecordProblem, Snapshot
+from cuready.snapshot import Distribution, RecordProblem, Snapshot
 
 _SHOWN = 4
 _OTHERS_ID = ("onnxruntime", "cupy", "torch", "tensorflow")
@@ -61,6 +61,8 @@ def _gone(
         cause=f"{item.name} {item.version} counts as installed, but {facts_text}.{history}",
         evidence=[_evidence(item, problem) for problem in (missing + altered)[:_SHOWN]],
         explains=("LIB03", "LIB04", "LIB05", "LIB06", "LIB07", "LIB08", "LIB10", "PY20", "TRT03"),
+        about=things.each([things.copy(item)]),
+        reach=things.files(item, missing + altered) | {things.copy(item)},
         fix=(Fix((reinstall(snapshot, item),), "puts its own files back"),),
     )
 
@@ -102,7 +104,7 @@ def _pairs(snapshot: Snapshot) -> Iterator[Finding]:
             problems = list(group)
             for other in map(normalize, others):
                 key = (min(name, other), max(name, other))
-                if key not in seen and facts.installed(snapshot, other):
+                if key not in seen and other != name and facts.installed(snapshot, other):
                     seen.add(key)
                     yield _overlap(snapshot, item, other, problems)
 
@@ -129,6 +131,8 @@ def _overlap(
         f"{_whose(whose, problems)}. Removing either deletes the other's files.",
         evidence=[_shared(problem) for problem in problems[:_SHOWN]],
         explains=("LIB03", "LIB04", "LIB05", "LIB10", "LIB13", "LIB14"),
+        about=things.each([things.copy(keep), things.copy(drop)]),
+        reach=things.files(item, problems) | {things.copy(keep), things.copy(drop)},
         fix=(
             Fix(
                 (
@@ -185,12 +189,11 @@ def _plain_family(item: Distribution) -> int | None:
     return int(first) if item.name.startswith("nvidia") and first in ("11", "12", "13") else None
 
 
-def missing_from_record(snapshot: Snapshot, library: LibraryFile) -> bool:
-    """Whether LIB01 says already why ``library`` lacks something."""
-    gone = {
+def gone_from_record(snapshot: Snapshot) -> set[str]:
+    """Names of libraries of which LIB01 says already why they are not found."""
+    return {
         problem.path.rpartition("/")[2]
         for item in snapshot.python.distributions
         for problem in item.problems
         if problem.kind in ("missing", "altered")
     }
-    return any(resolution.soname in gone for resolution in library.missing)

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cuready._util import data_text, normalize, tomllib
-from cuready.doctor import catalogue, facts
+from cuready.doctor import catalogue, facts, things
 from cuready.doctor.checks._images import musl_image
 from cuready.doctor.checks.libraries import glibc_too_old
 from cuready.doctor.finding import Evidence, Finding, Fix
@@ -76,6 +76,7 @@ def _fault(snapshot: Snapshot, fault: dict[str, Any], items: list[Distribution])
         subject=fault["name"],
         cause=f"{together}: {fault['effect']}.",
         evidence=[Evidence(item.metadata_path or item.name, item.version) for item in items],
+        about=[frozenset(map(things.copy, items))],
         fix=(Fix((command,), "torch's own pin may object; it works with the newer release"),),
         links=(fault["source"],),
     )
@@ -106,6 +107,7 @@ def jax_wants_newer_cudnn(snapshot: Snapshot) -> Outcome:
                             evidence=(
                                 Evidence(plugin.metadata_path or plugin.name, str(requirement)),
                             ),
+                            about=[frozenset((things.copy(plugin), things.copy(item)))],
                             fix=(
                                 Fix((command,), "JAX needs the cuDNN it was built with, or newer"),
                             ),
@@ -165,6 +167,7 @@ def _server_build(snapshot: Snapshot, item: Distribution, tag: str, release: int
             *(Evidence(item.name, f"{soname}: not found") for soname in lacking[:3]),
         ],
         explains=("LIB06", "LIB07", "LIB08", "LIB11"),
+        reach=[things.copy(item)],
         fix=(Fix((command,), "the builds for this JetPack"),),
     )
 
@@ -259,6 +262,7 @@ def _another_system(snapshot: Snapshot, unfit: list[tuple[Distribution, str]]) -
         cause=f"{first.name} {first.version}{more}: {reason}.",
         evidence=[Evidence(item.metadata_path or item.name, why) for item, why in unfit[:6]],
         explains=("LIB09",),
+        reach=map(things.copy, (item for item, _ in unfit)),
         fix=(Fix((again,), "lets the installer choose wheels for this system; without one that "
                  "fits, a newer distribution or a container is needed"),),
     )  # fmt: skip

@@ -9,9 +9,9 @@ from packaging.version import Version
 from cuready.compat.capability import ComputeCapability, parse_capability
 from cuready.compat.driver import floor_of, runs_cuda, spell
 from cuready.compat.verdict import Verdict
-from cuready.doctor import catalogue, facts
+from cuready.doctor import catalogue, facts, things
 from cuready.doctor.checks.driver_cuda import driver_of_a_gpu
-from cuready.doctor.finding import Confidence, Evidence, Fix, Severity
+from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
 from cuready.doctor.installers import for_package, install_driver, join
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
 from cuready.errors import CompatError
@@ -163,6 +163,7 @@ def onnxruntime_provider(snapshot: Snapshot) -> Outcome:
                     Evidence(item.path, item.error_text or f"needs {missing[0].soname}"),
                     Evidence("tensorrt", str(have)),
                 ),
+                about=things.each(m.soname for m in missing),
                 fix=(fix,),
             )
         ]
@@ -190,6 +191,7 @@ def tensorrt_for_newer_cuda(snapshot: Snapshot) -> Outcome:
         return ()
     have = _installed_version(snapshot)
     names = [item.name for n, item in _tensorrt(snapshot)]
+    ours = things.copies(snapshot, *names)
     owner = for_package(snapshot, names[0])
     lower = worst - 1
     pin = f"tensorrt-cu{lower}=={have}" if have else f"tensorrt-cu{lower}"
@@ -207,6 +209,7 @@ def tensorrt_for_newer_cuda(snapshot: Snapshot) -> Outcome:
                 *(Evidence(n, item.version) for n, item in _tensorrt(snapshot)),
                 Evidence("driver", spell(driver)),
             ),
+            about=things.each([f"tensorrt-cu{worst}"], [things.DRIVER], ours),
             fix=fixes,
         )
     ]  # fmt: skip
@@ -215,30 +218,31 @@ def tensorrt_for_newer_cuda(snapshot: Snapshot) -> Outcome:
 @check("TRT05", needs=("distributions",), systems=())
 def mixed_families(snapshot: Snapshot) -> Outcome:
     """tensorrt-cu12 and tensorrt-cu13 side by side, or a Torch-TensorRT for another torch."""
-    found, families = _tensorrt(snapshot), _families(snapshot)
-    if len(families) > 1:
-        names = [item.name for _, item in found]
-        cuda = facts.torch_cuda(snapshot)
-        keep = cuda.major if cuda and cuda.major in families else max(families)
-        version = next(item.version for n, item in found if facts.cuda_family(n) == keep)
-        owner = for_package(snapshot, names[0])
-        return [
-            catalogue.finding(
-                "TRT05",
-                subject=", ".join(f"cu{family}" for family in sorted(families)),
-                cause="TensorRT for CUDA "
-                + " and for CUDA ".join(str(family) for family in sorted(families))
-                + " are installed together: they share tensorrt_libs/.",
-                evidence=[
-                    Evidence(item.metadata_path or item.name, item.version) for _, item in found
-                ],
-                explains=("LIB01", "LIB02", "TRT04"),
-                fix=(
-                    Fix((owner.uninstall(names), owner.install([f"tensorrt-cu{keep}=={version}"]))),
-                ),
-            )
-        ]
-    return _torch_tensorrt(snapshot)
+    families, bridge = _families(snapshot), _torch_tensorrt(snapshot)
+    if len(families) < 2:
+        return bridge
+    other = () if isinstance(bridge, (Skipped, Unknown)) else bridge
+    return [_both_families(snapshot, families), *other]
+
+
+def _both_families(snapshot: Snapshot, families: set[int]) -> Finding:
+    found = _tensorrt(snapshot)
+    names = [item.name for _, item in found]
+    cuda = facts.torch_cuda(snapshot)
+    keep = cuda.major if cuda and cuda.major in families else max(families)
+    version = next(item.version for n, item in found if facts.cuda_family(n) == keep)
+    owner = for_package(snapshot, names[0])
+    return catalogue.finding(
+        "TRT05",
+        subject=", ".join(f"cu{family}" for family in sorted(families)),
+        cause="TensorRT for CUDA "
+        + " and for CUDA ".join(str(family) for family in sorted(families))
+        + " are installed together: they share tensorrt_libs/.",
+        evidence=[Evidence(item.metadata_path or item.name, item.version) for _, item in found],
+        explains=("LIB01", "LIB02", "TRT04"),
+        reach=map(things.copy, (item for _, item in found)),
+        fix=(Fix((owner.uninstall(names), owner.install([f"tensorrt-cu{keep}=={version}"]))),),
+    )
 
 
 def _torch_tensorrt(snapshot: Snapshot) -> Outcome:

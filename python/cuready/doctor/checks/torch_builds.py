@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from packaging.version import Version
 
-from cuready.doctor import catalogue, facts
+from cuready.doctor import catalogue, facts, things
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
 from cuready.doctor.installers import for_environment, for_package, join, reinstall_fitting
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
@@ -291,6 +291,7 @@ def numpy_two(snapshot: Snapshot) -> Outcome:
             cause=f"numpy {have} has another ABI than the NumPy 1 that torch {needs} was "
             "compiled with.",
             evidence=(Evidence("numpy", str(have)), Evidence("torch", str(needs))),
+            about=[frozenset((things.copy(numpy[0]), things.copy(torch[0])))],
             fix=(
                 Fix((owner.install(["numpy<2"]),)),
                 Fix(

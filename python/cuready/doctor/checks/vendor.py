@@ -58,6 +58,6 @@ def _crashed(snapshot: Snapshot, soname: str, probe: NativeProbe) -> Finding:
         cause=f"{soname} was loaded in a process of its own, which {reason}. Every program that "
         "makes the same calls ends that way.",
         evidence=evidence,
-        explains=("DRV08",),
+        explains=("DRV08",) if soname == "libcuda.so.1" else (),
         fix=fixes,
     )

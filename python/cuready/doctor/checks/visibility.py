@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cuready.doctor import catalogue, facts
+from cuready.doctor import catalogue, facts, things
 from cuready.doctor.finding import Confidence, Evidence, Fix, Risk, Severity
 from cuready.doctor.installers import join, system_command
 from cuready.doctor.registry import Outcome, Skipped, check
@@ -26,6 +26,7 @@ KNOWN = frozenset(
         "NVIDIA_DRIVER_CAPABILITIES",
     }
 )  # fmt: skip
+MIG = "MIG instances"
 TYPO_TARGETS = (VARIABLE, "CUDA_DEVICE_ORDER", "CUDA_LAUNCH_BLOCKING")
 
 
@@ -84,6 +85,7 @@ def devices_hidden(snapshot: Snapshot) -> Outcome:
                 severity=Severity.WARNING,
                 cause=f"{VARIABLE}={value!r} hides every device from CUDA.",
                 evidence=(Evidence(VARIABLE, repr(value)),),
+                about=things.each([VARIABLE]),
                 fix=(fix,),
             )
         ]
@@ -105,6 +107,8 @@ def devices_hidden(snapshot: Snapshot) -> Outcome:
                 Evidence("devices", str(_device_count(snapshot) or "number not known")),
             ),
             explains=("VIS03", "MIG01"),
+            about=[frozenset((VARIABLE, *([MIG] if tokens[place].startswith("MIG-") else ())))],
+            reach=[VARIABLE],
             fix=(fix,),
         )
     ]
@@ -181,6 +185,7 @@ def mig_instances(snapshot: Snapshot) -> Outcome:
                 cause=f"{VARIABLE} lists {len(asked)} MIG instances; CUDA takes the first one "
                 "only.",
                 evidence=(Evidence(VARIABLE, value),),
+                about=things.each([VARIABLE]),
                 fix=(Fix((f"export {VARIABLE}={asked[0]}",), "one instance for each process"),),
             )
         ]
@@ -193,6 +198,8 @@ def mig_instances(snapshot: Snapshot) -> Outcome:
             cause="MIG mode is on and no instance exists: CUDA finds no device.",
             evidence=[Evidence("NVML", f"{d.name} {d.index}: MIG on, no instance") for d in empty],
             explains=("DRV08", "VIS01"),
+            about=things.each([MIG]),
+            reach=[MIG],
             fix=(
                 Fix(
                     (
