@@ -24,8 +24,10 @@ if TYPE_CHECKING:  # the tables are read when something was found, and not befor
 __all__ = [
     "Installer",
     "best_build",
+    "came_from",
     "for_environment",
     "for_package",
+    "index_of",
     "join",
     "reinstall",
     "reinstall_fitting",
@@ -45,6 +47,8 @@ CONDA_NAMES = {
 
 
 _CMD = re.compile(r"[<>|&^()]")
+_TORCH_TAG = re.compile(r"cu\d{2,3}|cpu|xpu|rocm\d+(?:\.\d+)*")
+_ARCHIVES = (".whl", ".tar.gz", ".zip")
 
 
 def join(arguments: Sequence[str], system: str = "Linux") -> str:
@@ -241,15 +245,35 @@ def _why_it_fits(snapshot: Snapshot) -> str:
     return f", which runs on this {' and '.join(seen)}" if seen else ""
 
 
-def reinstall(snapshot: Snapshot, item: Distribution) -> str:
-    """The command that puts the files of one distribution back, and touches nothing else.
+def index_of(version: str) -> str | None:
+    """PyTorch's own index of a build (``2.8.0+cu128``); None for what PyPI may have.
 
-    A build with a local version (``2.8.0+cu128``) is on PyTorch's own index, not on PyPI.
+    https://pytorch.org/get-started/previous-versions/ has one index for each of these tags. Other
+    local versions (flash-attn's ``+cu12torch2.8cxx11abiTRUE``) are no folder of it.
     """
-    release, _, local = item.version.partition("+")
-    index = f"https://download.pytorch.org/whl/{local}" if local.startswith(("cu", "cpu")) else None
+    local = version.partition("+")[2]
+    return f"https://download.pytorch.org/whl/{local}" if _TORCH_TAG.fullmatch(local) else None
+
+
+def came_from(item: Distribution) -> tuple[str, str | None]:
+    """The requirement that gives this very build again, and the index that has it (None: PyPI).
+
+    What was installed from an address (PEP 610) comes from there. That of a repository does not
+    say which tool fetches it, so only archives count.
+    """
+    url = item.direct_url or ""
+    if url.startswith(("https://", "http://")) and url.partition("#")[0].endswith(_ARCHIVES):
+        return f"{item.name} @ {url}", None
+    return f"{item.name}=={item.version}", index_of(item.version)
+
+
+def reinstall(snapshot: Snapshot, item: Distribution) -> str:
+    """The command that puts the files of one distribution back, and touches nothing else."""
     owner = for_package(snapshot, item.name)
-    requirement = f"{item.name}=={item.version if index else release}"
+    requirement, index = came_from(item)
+    if owner.is_conda or (index is None and " @ " not in requirement):
+        # Nobody is known to have this build: that of PyPI is of the same release.
+        requirement = f"{item.name}=={item.version.partition('+')[0]}"
     return owner.install([requirement], reinstall=True, dependencies=False, index_url=index)
 
 

@@ -285,10 +285,7 @@ def _again(snapshot: Snapshot, item: Distribution) -> tuple[Fix, ...]:
         fitting = reinstall_fitting(snapshot, "torch", keep=release)
         if fitting:
             return fitting
-    command = for_package(snapshot, item.name).install(
-        [f"{item.name}=={release}"], reinstall=True, dependencies=False
-    )
-    return (Fix((command,)),)
+    return (Fix((reinstall(snapshot, item),)),)
 
 
 def _incomplete(item: Distribution) -> bool:
@@ -317,11 +314,11 @@ def twice_installed(snapshot: Snapshot) -> Outcome:
         if len(items) < 2 or len({item.metadata_path for item in items}) < 2:
             continue
         owner = for_package(snapshot, name)
-        newest = versions[-1].partition("+")[0]
-        again = owner.install([f"{name}=={newest}"])
-        fitting = reinstall_fitting(snapshot, "torch", keep=newest) if name == "torch" else ()
+        newest = next(item for item in items if item.version == versions[-1])
+        release = newest.version.partition("+")[0]
+        fitting = reinstall_fitting(snapshot, "torch", keep=release) if name == "torch" else ()
         remove = owner.uninstall([name])
-        commands = fitting[0].commands if fitting else (again,)
+        commands = fitting[0].commands if fitting else (reinstall(snapshot, newest),)
         found.append(
             catalogue.finding(
                 "PY11",

@@ -8,7 +8,7 @@ from packaging.version import Version
 
 from cuready.doctor import catalogue, facts, things
 from cuready.doctor.finding import Evidence, Fix, Severity
-from cuready.doctor.installers import for_package, reinstall_fitting
+from cuready.doctor.installers import for_package, reinstall, reinstall_fitting
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
 from cuready.snapshot import Distribution, Snapshot
 
@@ -189,7 +189,7 @@ def two_onnxruntimes(snapshot: Snapshot) -> Outcome:
             cause=f"{' and '.join(names)} both own the folder onnxruntime/: which of them is there "
             "depends on the order of their installation.",
             evidence=[Evidence(item.metadata_path or item.name, item.version) for item in twins],
-            fix=(Fix((owner.uninstall(names), owner.install([f"{gpu.name}=={gpu.version}"]))),),
+            fix=(Fix((owner.uninstall(names), reinstall(snapshot, gpu))),),
         )
     ]
 
@@ -215,7 +215,7 @@ def two_cupys(snapshot: Snapshot) -> Outcome:
             subject=", ".join(names),
             cause=f"{' and '.join(names)} are installed side by side and share the folder cupy/.",
             evidence=[Evidence(item.metadata_path or item.name, item.version) for item in found],
-            fix=(Fix((owner.uninstall(names), owner.install([f"{keep.name}=={keep.version}"]))),),
+            fix=(Fix((owner.uninstall(names), reinstall(snapshot, keep))),),
         )
     ]
 

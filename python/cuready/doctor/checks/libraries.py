@@ -12,7 +12,13 @@ from cuready.compat.tables import rows
 from cuready.doctor import catalogue, facts, things
 from cuready.doctor.checks.libraries_records import gone_from_record
 from cuready.doctor.finding import Evidence, Finding, Fix
-from cuready.doctor.installers import Installer, for_environment, for_package, reinstall_fitting
+from cuready.doctor.installers import (
+    Installer,
+    for_environment,
+    for_package,
+    index_of,
+    reinstall_fitting,
+)
 from cuready.doctor.registry import Outcome, Skipped, check
 from cuready.snapshot import Distribution, LibraryFile, Resolution, Snapshot, UnresolvedSymbol
 
@@ -386,7 +392,9 @@ def _other_torch(
     else:
         reason = f"was built against another torch: {here} has no {symbol.symbol if symbol else ''}"
     owner = for_package(snapshot, name)
-    again = owner.install([name], reinstall=True, dependencies=False)
+    # torch's own siblings are on its index, in the build that goes with it.
+    index = index_of(torch.version) if torch and name in ("torchvision", "torchaudio") else None
+    again = owner.install([name], reinstall=True, dependencies=False, index_url=index)
     return catalogue.finding(
         "LIB08",
         subject=name,

@@ -7,7 +7,7 @@ import posixpath
 from cuready.doctor import catalogue, facts, things
 from cuready.doctor.checks.libraries import NOTHING_WALKED, out_of_the_way, owner_name
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
-from cuready.doctor.installers import for_package
+from cuready.doctor.installers import for_package, reinstall
 from cuready.doctor.registry import Outcome, Skipped, check
 from cuready.snapshot import LibraryFile, Resolution, Snapshot
 
@@ -110,10 +110,11 @@ def nvrtc_without_builtins(snapshot: Snapshot) -> Outcome:
             (d for n, d in facts.distributions(snapshot) if n.startswith("nvidia-cuda-nvrtc")
              and item.wanted_by.startswith(d.location)), None
         )  # fmt: skip
-        name = wheel.name if wheel else "nvidia-cuda-nvrtc-cu12"
-        version = f"=={wheel.version}" if wheel else ""
-        command = for_package(snapshot, name).install(
-            [f"{name}{version}"], reinstall=True, dependencies=False
+        name = "nvidia-cuda-nvrtc-cu12"
+        command = (
+            reinstall(snapshot, wheel)
+            if wheel
+            else for_package(snapshot, name).install([name], reinstall=True, dependencies=False)
         )
         found[item.soname] = catalogue.finding(
             "LIB10",

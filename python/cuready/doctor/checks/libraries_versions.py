@@ -12,7 +12,7 @@ from cuready.doctor import catalogue, facts, things
 from cuready.doctor.checks._images import musl_image
 from cuready.doctor.checks.libraries import glibc_too_old
 from cuready.doctor.finding import Evidence, Finding, Fix
-from cuready.doctor.installers import for_package
+from cuready.doctor.installers import for_package, index_of
 from cuready.doctor.registry import Outcome, Skipped, check
 from cuready.snapshot import Distribution, Snapshot
 
@@ -252,8 +252,14 @@ def _unfit_here(snapshot: Snapshot) -> list[Finding]:
 
 def _another_system(snapshot: Snapshot, unfit: list[tuple[Distribution, str]]) -> Finding:
     first, reason = unfit[0]
-    again = for_package(snapshot, first.name).install(
-        [item.name for item, _ in unfit], reinstall=True, dependencies=False
+    groups: dict[str | None, list[Distribution]] = {}
+    for item, _ in unfit:
+        groups.setdefault(index_of(item.version), []).append(item)
+    again = tuple(
+        for_package(snapshot, items[0].name).install(
+            [item.name for item in items], reinstall=True, dependencies=False, index_url=index
+        )
+        for index, items in groups.items()
     )
     more = f", and {len(unfit) - 1} more" if len(unfit) > 1 else ""
     return catalogue.finding(
@@ -263,7 +269,7 @@ def _another_system(snapshot: Snapshot, unfit: list[tuple[Distribution, str]]) -
         evidence=[Evidence(item.metadata_path or item.name, why) for item, why in unfit[:6]],
         explains=("LIB09",),
         reach=map(things.copy, (item for item, _ in unfit)),
-        fix=(Fix((again,), "lets the installer choose wheels for this system; without one that "
+        fix=(Fix(again, "lets the installer choose wheels for this system; without one that "
                  "fits, a newer distribution or a container is needed"),),
     )  # fmt: skip
 

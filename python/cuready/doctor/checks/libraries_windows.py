@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cuready.doctor import catalogue
+from cuready.doctor import catalogue, facts
 from cuready.doctor.finding import Evidence, Fix
-from cuready.doctor.installers import for_package
+from cuready.doctor.installers import for_package, reinstall
 from cuready.doctor.registry import Outcome, Skipped, check
 from cuready.snapshot import Snapshot
 
@@ -39,7 +39,13 @@ def dll_without_its_own(snapshot: Snapshot) -> Outcome:
         command = for_package(snapshot, "torch").install(["torch>=2.4.1"], upgrade=True)
         fixes.append(Fix((command,), "2.4.1 and later do not need it"))
     if not fixes:
-        command = for_package(snapshot, "torch").install(["torch"], reinstall=True)
+        have = facts.installed(snapshot, "torch")
+        # PyPI's torch for Windows is a CPU build: the one that is here may be another.
+        command = (
+            reinstall(snapshot, have[0])
+            if have
+            else for_package(snapshot, "torch").install(["torch"], reinstall=True)
+        )
         fixes.append(Fix((command,), "brings torch's own DLLs back"))
     return [
         catalogue.finding(

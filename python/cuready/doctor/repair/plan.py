@@ -10,7 +10,7 @@ from typing import Any
 
 from cuready._util import normalize
 from cuready.doctor.finding import Finding, Fix, Risk, Severity
-from cuready.doctor.installers import for_environment, for_package, join
+from cuready.doctor.installers import came_from, for_environment, for_package, join
 from cuready.snapshot import CondaPackage, Distribution, Snapshot
 
 __all__ = ["Step", "plan_repair", "plan_return"]
@@ -22,9 +22,6 @@ SHELL_ONLY = frozenset(
 )
 ENDS_THE_SESSION = frozenset({"reboot", "shutdown", "poweroff", "wsl"})
 PLACEHOLDER = re.compile(r"<[^<>\s]+>|\bNAME\b|\.\.\.|…")
-# torch's own index for builds with a local version: "2.5.1+cu121" is on no other one.
-TORCH_TAG = re.compile(r"\+(?P<tag>cu\d+|cpu|rocm[\d.]+)$")
-TORCH_INDEX = "https://download.pytorch.org/whl"
 
 
 @dataclass(frozen=True)
@@ -133,15 +130,8 @@ def plan_return(
         installer = for_package(now, item.name)
         if item.installer and item.installer.lower() in ("pip", "uv"):
             installer = replace(installer, manager=item.installer.lower())
-        tag = TORCH_TAG.search(item.version)
-        requirement = f"{item.name}=={item.version}"
-        if item.direct_url and not item.direct_url.startswith("file:"):
-            requirement = f"{item.name} @ {item.direct_url}"
-        command = installer.install(
-            [requirement],
-            index_url=f"{TORCH_INDEX}/{tag['tag']}" if tag else None,
-            dependencies=False,
-        )
+        requirement, index = came_from(item)
+        command = installer.install([requirement], index_url=index, dependencies=False)
         was = "is gone" if present is None else f"is {present.version} now"
         steps.append(Step(command, note=f"was {item.version}, {was}"))
     return tuple(steps)
