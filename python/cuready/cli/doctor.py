@@ -21,7 +21,7 @@ from cuready.cli._common import (
 )
 from cuready.doctor import catalogue, managed, plugins
 from cuready.doctor.engine import Diagnosis, diagnose
-from cuready.doctor.finding import CheckStatus, Severity
+from cuready.doctor.finding import Severity
 from cuready.doctor.registry import all_checks
 from cuready.snapshot import Snapshot
 
@@ -115,19 +115,11 @@ def doctor(
         # Whoever asks for the network waits for the network, whose time is not the plugins'.
         snapshot = _with_plugins(snapshot, None if network else budget.left())
         checks += plugins.checks_of(snapshot)
-    diagnosis = diagnose(snapshot, only=only, skip=skip, checks=checks)
+    diagnosis = diagnose(snapshot, only=only, skip=skip, checks=checks, strict=strict)
     _print(diagnosis, snapshot, output_format, verbose=verbose)
-    if diagnosis.failed(strict=strict):
+    if diagnosis.failed:
         return EXIT_FAILED
-    return EXIT_OK if _answered(diagnosis) else EXIT_INCOMPLETE
-
-
-def _answered(diagnosis: Diagnosis) -> bool:
-    """Whether at least one of the checks that were asked for had an answer."""
-    statuses = {item.status for item in diagnosis.checks}
-    return CheckStatus.UNKNOWN not in statuses or bool(
-        statuses & {CheckStatus.PASSED, CheckStatus.FOUND}
-    )
+    return EXIT_OK if diagnosis.answered else EXIT_INCOMPLETE
 
 
 def _snapshot(from_file: str | None, *, plugins: bool, **where: Any) -> Snapshot:

@@ -158,7 +158,7 @@ def _report(
                 click.echo(f"{title:>11}  {item.id} {item.title}")
         if not outcomes:
             click.echo("Nothing to repair.")
-    return _common.EXIT_FAILED if failed or left.failed(strict=False) else _common.EXIT_OK
+    return _common.EXIT_FAILED if failed or left.failed else _common.EXIT_OK
 
 
 def _undo(prefix: str | None, yes: bool, output_format: str) -> int:

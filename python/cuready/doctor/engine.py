@@ -19,11 +19,15 @@ __all__ = ["Diagnosis", "diagnose"]
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found, how each check ended, and how long it took (milliseconds)."""
+    """What was found, how each check ended, and how long it took (milliseconds).
+
+    ``strict``: warnings make this run fail too.
+    """
 
     findings: tuple[Finding, ...]
     checks: tuple[CheckResult, ...]
     elapsed_ms: float = 0.0
+    strict: bool = False
 
     def count(self, severity: Severity) -> int:
         """Findings of ``severity`` that are not mere doubts (confidence ``unknown``)."""
@@ -48,9 +52,24 @@ class Diagnosis:
             "unknown": self.unknown,
         }
 
-    def failed(self, *, strict: bool) -> bool:
-        """Whether the run ends with exit code 1: errors, and with ``strict`` warnings too."""
-        return bool(self.count(Severity.ERROR) or (strict and self.count(Severity.WARNING)))
+    def fails(self, item: Finding) -> bool:
+        """Whether ``item`` makes the run fail: errors do, with ``strict`` warnings too."""
+        failing = (Severity.ERROR, Severity.WARNING) if self.strict else (Severity.ERROR,)
+        return item.severity in failing and item.confidence is not Confidence.UNKNOWN
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run ends with exit code 1."""
+        return any(map(self.fails, self.findings))
+
+    @property
+    def answered(self) -> bool:
+        """Whether at least one of the checks that were asked for had an answer; else the exit code
+        of a run that has not failed is 3."""
+        statuses = {item.status for item in self.checks}
+        return CheckStatus.UNKNOWN not in statuses or bool(
+            statuses & {CheckStatus.PASSED, CheckStatus.FOUND}
+        )
 
 
 def diagnose(
@@ -59,6 +78,7 @@ def diagnose(
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
     checks: Iterable[Check] | None = None,
+    strict: bool = False,
 ) -> Diagnosis:
     """Run ``checks`` (all of ours by default) over ``snapshot`` and merge what they found.
 
@@ -81,6 +101,7 @@ def diagnose(
         findings=tuple(item for item in merged.findings if chosen(item.id)),
         checks=tuple(result if chosen(result.id) else _left_out(result) for result in results),
         elapsed_ms=(time.perf_counter() - started) * 1000,
+        strict=strict,
     )
 
 

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 from tests.zoo import Exhibit, exhibits
 from tests.zoo.broken_driver import kernel_update_without_module
+from tests.zoo.broken_visibility import docker_without_toolkit
 
 from cuready.doctor.engine import Diagnosis, diagnose
 from cuready.doctor.finding import CheckResult, CheckStatus, Confidence, Evidence, Finding, Severity
@@ -171,8 +172,67 @@ def hostile() -> Diagnosis:
 
 
 def test_junit_is_xml_whatever_the_texts() -> None:
-    root = ET.fromstring(renderer("junit")(hostile()))
+    root = ET.fromstring(renderer("junit")(replace(hostile(), strict=True)))
     assert root.find(".//failure") is not None
+    assert "<tag>" in ET.fromstring(renderer("junit")(hostile())).findtext(".//system-out", "")
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("item", MACHINES, ids=by_name)
+def test_junit_fails_where_the_exit_code_does(item: Exhibit, strict: bool) -> None:
+    diagnosis = diagnose(item.build(), strict=strict)
+    root = ET.fromstring(renderer("junit")(diagnosis))
+    assert (root.get("failures") != "0") is diagnosis.failed
+    assert (root.get("errors") != "0") is not diagnosis.answered
+    text = "".join(root.itertext())
+    for found in diagnosis.findings:
+        assert found.cause in text, "what does not fail is told all the same"
+
+
+def test_a_warning_is_a_case_that_passed_with_a_word_to_say() -> None:
+    diagnosis = diagnose(docker_without_toolkit())
+    (case,) = ET.fromstring(renderer("junit")(diagnosis)).findall(".//testcase[system-out]")
+    assert [child.tag for child in case] == ["system-out"]
+    assert (case.findtext("system-out") or "").startswith("warning: ")
+    (case,) = ET.fromstring(renderer("junit")(replace(diagnosis, strict=True))).findall(
+        ".//testcase[failure]"
+    )
+    assert [child.get("type") for child in case] == ["warning"]
+
+
+def test_an_error_and_a_warning_of_one_id_share_a_case() -> None:
+    both = (of("LIB01", Severity.ERROR, "a"), of("LIB01", Severity.WARNING, "b"))
+    checks = (CheckResult("LIB01", CheckStatus.FOUND),)
+    (case,) = ET.fromstring(renderer("junit")(Diagnosis(both, checks))).findall(".//testcase")
+    assert [child.tag for child in case] == ["failure", "system-out"]
+
+
+def of(check_id: str, severity: Severity, subject: str) -> Finding:
+    return Finding(check_id, severity, "t", "c.", evidence=(Evidence("s", "d"),), subject=subject)
+
+
+@pytest.mark.parametrize(
+    ("others", "tag", "successful"),
+    [((CheckStatus.PASSED,), "skipped", True), ((CheckStatus.SKIPPED,), "error", False)],
+)
+def test_a_check_without_an_answer_is_an_error_where_the_run_could_not_finish(
+    others: tuple[CheckStatus, ...], tag: str, successful: bool
+) -> None:
+    checks = [CheckResult("DRV01", CheckStatus.UNKNOWN, "denied")]
+    checks += [CheckResult("DRV02", status) for status in others]
+    diagnosis = Diagnosis((), tuple(checks))
+    case = ET.fromstring(renderer("junit")(diagnosis)).find(".//testcase")
+    assert case is not None
+    assert [child.tag for child in case] == [tag]
+    assert "denied" in str(case[0].get("message"))
+    run = to_sarif(diagnosis)["runs"][0]
+    assert run["invocations"][0]["executionSuccessful"] is successful
+
+
+def test_sarif_and_github_call_a_warning_a_warning() -> None:
+    diagnosis = diagnose(docker_without_toolkit())
+    assert [x["level"] for x in to_sarif(diagnosis)["runs"][0]["results"]] == ["warning"]
+    assert renderer("github")(diagnosis).startswith("::warning ")
 
 
 def test_github_command_stays_on_one_line_and_is_escaped() -> None:

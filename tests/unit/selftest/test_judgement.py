@@ -138,3 +138,13 @@ def test_a_plot_s_axis_has_round_numbers(values: list[float], expected_labels: l
     line = Series("clocks", "clock", [float(i) for i in range(len(values))], values, "s", "MHz")
     labels = re.findall(r'text-anchor="end">([\d.,]+)</text>', plot("Clocks", [line]))
     assert labels[: len(expected_labels)] == expected_labels
+
+
+def test_junit_has_what_could_not_be_tried_as_an_error() -> None:
+    asked = StageResult("tensorrt", "TensorRT", Status.SKIPPED, "no library", unanswered=True)
+    left_out = StageResult("engine", "Engine", Status.SKIPPED, "no plan")
+    report = made(asked, left_out)
+    suite = ET.fromstring(render(report, "junit").split("?>", 1)[1])
+    assert report.exit_code == 3
+    assert [suite.get(name) for name in ("failures", "errors", "skipped")] == ["0", "1", "1"]
+    assert [case[0].tag for case in suite.findall("testcase")] == ["error", "skipped"]

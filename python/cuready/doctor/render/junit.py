@@ -1,7 +1,9 @@
 """``--format junit``: JUnit XML, one test case a check, for CI systems that draw such reports.
 
 The dialect is the one that Jenkins and GitLab read (testsuites/testsuite/testcase with failure,
-error and skipped); a check without an answer is an ``error``, a finding a ``failure``.
+error, skipped and system-out). It agrees with the exit code: a finding that makes the run fail is a
+``failure``, one that does not stands in the output of a case that passed. A check without an answer
+is ``skipped``, and an ``error`` only where none had an answer, which is exit code 3.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import xml.etree.ElementTree as ET
 
 from cuready.doctor import catalogue
 from cuready.doctor.engine import Diagnosis
-from cuready.doctor.finding import CheckResult, CheckStatus, Confidence, Finding, Severity
+from cuready.doctor.finding import CheckResult, CheckStatus, Confidence, Finding
 
 __all__ = ["render"]
 
@@ -32,7 +34,7 @@ def render(diagnosis: Diagnosis) -> str:
         counts = dict.fromkeys(totals, 0)
         for result in results:
             findings = [item for item in diagnosis.findings if item.id == result.id]
-            kind = _case(suite, result, findings)
+            kind = _case(suite, result, findings, diagnosis)
             counts["tests"] += 1
             if kind:
                 counts[kind] += 1
@@ -46,31 +48,39 @@ def render(diagnosis: Diagnosis) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode")
 
 
-def _case(suite: ET.Element, result: CheckResult, findings: list[Finding]) -> str | None:
+def _case(
+    suite: ET.Element, result: CheckResult, findings: list[Finding], diagnosis: Diagnosis
+) -> str | None:
     """One test case; the attribute of the suite that counts it, or None when it passed."""
     known = catalogue.entries().get(result.id)
     name = f"{result.id} {known.title if known else ''}".strip()
     case = ET.SubElement(
         suite, "testcase", classname="cuready.doctor", name=name, time=_seconds(result.ms)
     )
-    failing = [item for item in findings if _fails(item)]
-    if failing:
-        for item in failing:
-            _text(case, "failure", item.title, _body(item), item.severity.value)
-        return "failures"
-    for item in findings:
-        ET.SubElement(case, "system-out").text = _clean(f"{item.title}\n{_body(item)}")
-    if result.status is CheckStatus.UNKNOWN:
-        _text(case, "error", result.reason or "no answer", "", "unknown")
-        return "errors"
-    if result.status is CheckStatus.SKIPPED:
+    failing = [item for item in findings if diagnosis.fails(item)]
+    for item in failing:
+        _text(case, "failure", item.title, _body(item), item.severity.value)
+    kind = "failures" if failing else None
+    if not findings and result.status is CheckStatus.UNKNOWN:
+        reason = result.reason or "no answer"
+        if diagnosis.answered:
+            ET.SubElement(case, "skipped", message=_clean(f"not answered: {reason}"))
+        else:
+            _text(case, "error", reason, "", "unknown")
+        kind = "skipped" if diagnosis.answered else "errors"
+    elif not findings and result.status is CheckStatus.SKIPPED:
         ET.SubElement(case, "skipped", message=_clean(result.reason))
-        return "skipped"
-    return None
+        kind = "skipped"
+    # After them, as the dialect has it; one element a case.
+    told = [_told(item) for item in findings if item not in failing]
+    if told:
+        ET.SubElement(case, "system-out").text = _clean("\n\n".join(told))
+    return kind
 
 
-def _fails(item: Finding) -> bool:
-    return item.severity is not Severity.INFO and item.confidence is not Confidence.UNKNOWN
+def _told(item: Finding) -> str:
+    doubt = ", not sure" if item.confidence is Confidence.UNKNOWN else ""
+    return f"{item.severity.value}{doubt}: {item.title}\n{_body(item)}"
 
 
 def _body(item: Finding) -> str:

@@ -56,7 +56,9 @@ def to_sarif(diagnosis: Diagnosis) -> dict[str, Any]:
     }
     run = {
         "tool": {"driver": driver},
-        "invocations": [{"executionSuccessful": True, "toolExecutionNotifications": notices}],
+        "invocations": [
+            {"executionSuccessful": diagnosis.answered, "toolExecutionNotifications": notices}
+        ],
         "results": [_result(item, index[item.id]) for item in diagnosis.findings],
     }
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}

@@ -15,13 +15,15 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def document(report: Report) -> str:
+    # What was asked for and could not be tried ends the run with code 3: no test that was left out.
+    unanswered = sum(map(_unanswered, report.stages))
     suite = ET.Element(
         "testsuite",
         name="cuready selftest",
         tests=str(len(report.stages)),
         failures=str(report.count(Status.FAILED)),
-        errors="0",
-        skipped=str(report.count(Status.SKIPPED)),
+        errors=str(unanswered),
+        skipped=str(report.count(Status.SKIPPED) - unanswered),
         time=f"{report.seconds:.3f}",
     )
     properties = ET.SubElement(suite, "properties")
@@ -49,8 +51,14 @@ def _case(suite: ET.Element, stage: StageResult, report: Report) -> None:
             f"{item.id} {item.title}: {item.cause}" for item in report.findings
             if item.subject == stage.id
         ))  # fmt: skip
+    elif _unanswered(stage):
+        ET.SubElement(case, "error", message=_clean(stage.reason))
     elif stage.status is Status.SKIPPED:
         ET.SubElement(case, "skipped", message=_clean(stage.reason))
+
+
+def _unanswered(stage: StageResult) -> bool:
+    return stage.unanswered and stage.status is Status.SKIPPED
 
 
 def _property(parent: ET.Element, name: str, value: str) -> None:
