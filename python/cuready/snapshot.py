@@ -469,6 +469,7 @@ class Dockerfile:
     base: str = ""  # the image that it starts from, with the stages in between left out
     drivers: tuple[str, ...] = ()  # "line 3: nvidia-driver-535"
     wheels: tuple[str, ...] = ()  # "line 2: torch": installed by pip, and made for glibc only
+    capabilities: str = ""  # "line 4: video,utility": NVIDIA_DRIVER_CAPABILITIES, where it is known
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from tests.zoo.base import (
 )
 
 from cuready.snapshot import (
+    Dockerfile,
     DriverLibrary,
     KernelDriver,
     Snapshot,
@@ -79,6 +80,48 @@ def utility_only() -> Snapshot:
         driver__libraries=box.driver.libraries[1:],
         cuda=failed("load", "libcuda.so.1: cannot open shared object file", 0),
     )
+
+
+def image(base: str, capabilities: str, *wheels: str) -> Snapshot:
+    """A working machine whose working folder has a Dockerfile."""
+    file = Dockerfile("/project/Dockerfile", base, wheels=wheels, capabilities=capabilities)
+    return edit(gpu_box(), dockerfiles=(file,))
+
+
+@fault("CTR03")
+def video_alone_in_a_dockerfile() -> Snapshot:
+    """ENV NVIDIA_DRIVER_CAPABILITIES=video,utility: NVENC needs libcuda as well."""
+    return image("ubuntu:24.04", "line 4: video,utility")
+
+
+@fault("CTR03")
+def compute_alone_in_a_dockerfile() -> Snapshot:
+    """Without `utility` NCCL finds no NVML."""
+    return image("nvidia/cuda:12.8.0-base-ubuntu24.04", "line 2: compute")
+
+
+@near_miss("CTR03")
+def both_in_a_dockerfile() -> Snapshot:
+    """The two that CUDA and NCCL need, and one more."""
+    return image("ubuntu:24.04", "line 4: compute, utility,video")
+
+
+@near_miss("CTR03")
+def all_in_a_dockerfile() -> Snapshot:
+    """`all` has both."""
+    return image("ubuntu:24.04", "line 4: all")
+
+
+@near_miss("CTR03")
+def base_image_says_it() -> Snapshot:
+    """A CUDA image sets the variable itself."""
+    return image("nvidia/cuda:12.8.0-base-ubuntu24.04", "", "line 2: torch")
+
+
+@near_miss("CTR03")
+def a_word_that_is_newer_than_we_are() -> Snapshot:
+    """Nothing is said of a capability that is not in the toolkit's list."""
+    return image("ubuntu:24.04", "line 4: utility,telepathy")
 
 
 @near_miss("CTR03")

@@ -140,6 +140,7 @@ def finding(
     confidence: Confidence = Confidence.PROVEN,
     title: str | None = None,
     links: Iterable[str] = (),
+    image: str = "",
     about: Iterable[frozenset[str]] = (),
     reach: Iterable[str] = (),
 ) -> Finding:
@@ -160,6 +161,7 @@ def finding(
         fix=tuple(fix),
         links=tuple(dict.fromkeys((*links, *known.links))),
         subject=subject,
+        image=image,
         about=tuple(about),
         reach=frozenset(reach),
     )

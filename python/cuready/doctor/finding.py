@@ -84,8 +84,8 @@ class Fix:
 class Finding:
     """One root cause. ``explains`` names the ids that are only its symptoms here.
 
-    ``about`` and ``reach`` say which findings of those ids: they serve the merge, and are in no
-    report.
+    ``image``, ``about`` and ``reach`` say which findings of those ids: they serve the merge, and
+    are in no report.
     """
 
     id: str
@@ -99,6 +99,9 @@ class Finding:
     links: tuple[str, ...] = ()
     subject: str = field(default="")
     """What it is about when one id can fire more than once (a library, a package, a variable)."""
+    image: str = ""
+    """The Dockerfile whose image it is about; empty: this machine. What works or is broken here
+    says nothing of an image."""
     about: tuple[frozenset[str], ...] = ()
     """Each thing that is wrong, as the names of what it may come from (see ``things``). A root
     cause swallows the finding where each of them is reached; empty: nothing tells it apart."""

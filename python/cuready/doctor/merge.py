@@ -58,7 +58,8 @@ def merge(findings: Iterable[Finding], snapshot: Snapshot) -> Merged:
 
 def seen_to_work(item: Finding, snapshot: Snapshot) -> str | None:
     """Why ``item`` cannot be true: what it says fails was seen to work. None: it can be."""
-    known = catalogue.entry(item.id).disproved_by if item.id in catalogue.IDS else ()
+    here = item.id in catalogue.IDS and not item.image
+    known = catalogue.entry(item.id).disproved_by if here else ()
     for name in known:
         probe = snapshot.cuda if name == "cuda" else snapshot.nvml
         if probe.status == "ok" and _covers(probe, item.subject):
@@ -126,9 +127,10 @@ def _explained_by(item: Finding, causes: list[int], standing: list[Finding]) -> 
 
 
 def _may_explain(root: Finding, item: Finding) -> bool:
-    """Whether ``root`` names the id of ``item``, and is not milder."""
+    """Whether ``root`` names the id of ``item``, is of the same machine, and is not milder."""
     return (
         item.id != root.id
+        and item.image == root.image
         and item.id in root.explains
         and _RANK[item.severity] >= _RANK[root.severity]
     )

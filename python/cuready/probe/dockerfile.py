@@ -1,4 +1,4 @@
-"""A Dockerfile in the working folder: what its last stage starts from, and what it installs.
+"""A Dockerfile in the working folder: what its last stage starts from, installs and asks for.
 
 Only what decides about a GPU is kept. A stage that the last one is not built on leaves nothing in
 the image, so what it installs is not counted. Syntax: https://docs.docker.com/reference/dockerfile/
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -32,6 +33,8 @@ _SYSTEM = {"apt-get", "apt", "aptitude", "dnf", "yum", "microdnf", "zypper"}
 _PIP = re.compile(r"\b(?:pip3?|uv)\b")
 _GLIBC_ONLY = re.compile(r"(torch|torchvision|torchaudio|tensorflow|jaxlib|jax)(?:\[[^\]]*\])?"
                          r"(?:[=<>~!@].*)?", re.IGNORECASE)  # fmt: skip
+_CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
+_LITERAL = re.compile(r"[^$]+").fullmatch
 _HEREDOC = re.compile(r"<<-?[\"']?(\w+)[\"']?")
 _SPLIT = re.compile(r"&&|\|\||[;|\n]")
 
@@ -41,6 +44,7 @@ class _Stage:
     base: str
     drivers: list[str] = field(default_factory=list)
     wheels: list[str] = field(default_factory=list)
+    capabilities: str = ""
 
 
 def read(context: Context) -> Facts:
@@ -70,14 +74,22 @@ def parse(text: str, path: str = "Dockerfile") -> Dockerfile | None:
             stage = _Stage(before.base if before else words[0])
             if before:
                 stage.drivers, stage.wheels = [*before.drivers], [*before.wheels]
+                stage.capabilities = before.capabilities
             if len(words) > 2 and words[1].lower() == "as":
                 named[words[2].lower()] = stage
         elif instruction == "RUN" and stage is not None:
             stage.drivers += [f"line {line}: {name}" for name in _drivers(rest)]
             stage.wheels += [f"line {line}: {name}" for name in _wheels(rest)]
+        elif instruction == "ENV" and stage is not None:
+            for name, value in _variables(rest):
+                if name == _CAPABILITIES:
+                    # Another variable in it has a value that the build alone knows.
+                    stage.capabilities = f"line {line}: {value}" if _LITERAL(value) else ""
     if stage is None:
         return None
-    return Dockerfile(path, stage.base, tuple(stage.drivers), tuple(stage.wheels))
+    return Dockerfile(
+        path, stage.base, tuple(stage.drivers), tuple(stage.wheels), stage.capabilities
+    )
 
 
 def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
@@ -107,6 +119,21 @@ def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
             body.append(lines[number - 1])
         if rest:
             yield begin, instruction.upper(), "\n".join(body)
+
+
+def _variables(text: str) -> Iterator[tuple[str, str]]:
+    """Names and values of an ENV: ``A=1 B="2 3"``, or the old ``A 1``."""
+    if "=" not in text.split(maxsplit=1)[0]:
+        name, _, value = text.partition(" ")
+        yield name, value.strip().strip("\"'")
+        return
+    try:
+        words = shlex.split(text)
+    except ValueError:  # a quote that nobody closed: no build takes it either
+        return
+    for word in words:
+        name, _, value = word.partition("=")
+        yield name, value
 
 
 def _commands(text: str) -> Iterator[list[str]]:

@@ -64,3 +64,41 @@ def test_dockerfiles_of_the_working_folder_are_read(tmp_path: Path) -> None:
     assert (found.path, found.base, found.wheels) == (
         "/project/Containerfile", "python:3.11-slim", ("line 2: torch",),
     )  # fmt: skip
+
+
+ASKED = "NVIDIA_DRIVER_CAPABILITIES"
+
+
+@pytest.mark.parametrize(
+    ("lines", "capabilities"),
+    [
+        (f"ENV {ASKED}=video,utility", "line 2: video,utility"),
+        (f"ENV {ASKED} video,utility", "line 2: video,utility"),
+        (f'env {ASKED} "utility"', "line 2: utility"),
+        (f'ENV LANG=C.UTF-8 {ASKED}="utility, video" X=1', "line 2: utility, video"),
+        (f"ENV LANG=C.UTF-8 \\\n    # why\n    {ASKED}=utility", "line 2: utility"),
+        (f"ENV {ASKED}=utility\nENV {ASKED}=all", "line 3: all"),
+        (f"ENV {ASKED}=", ""),
+        (f"ARG WANTED=utility\nENV {ASKED}=$WANTED", ""),
+        (f"ENV {ASKED}=utility\nENV {ASKED}=${{{ASKED}}},compute", ""),
+        (f"ARG {ASKED}=utility", ""),
+        (f"RUN export {ASKED}=utility", ""),
+        (f"ENV MY_{ASKED}=utility", ""),
+        (f"ENV {ASKED}='utility", ""),
+        (f"ENV X {ASKED}=utility", ""),
+    ],
+)
+def test_driver_capabilities_that_an_image_asks_for(lines: str, capabilities: str) -> None:
+    found = dockerfile.parse(f"FROM ubuntu:24.04\n{lines}\n")
+    assert found is not None
+    assert found.capabilities == capabilities
+
+
+def test_the_variable_of_another_stage_is_not_in_the_image() -> None:
+    build = f"FROM ubuntu:24.04 AS build\nENV {ASKED}=utility\n"
+    copied = dockerfile.parse(f"{build}FROM ubuntu:24.04\nCOPY --from=build /x /x\n")
+    on_top = dockerfile.parse(f"{build}FROM build\nRUN true\n")
+    changed = dockerfile.parse(f"{build}FROM build\nENV {ASKED}=all\n")
+    assert copied and on_top and changed
+    assert (copied.capabilities, on_top.capabilities) == ("", "line 2: utility")
+    assert changed.capabilities == "line 4: all"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cuready.doctor import catalogue, facts
-from cuready.doctor.finding import Evidence, Fix, Risk, Severity
+from cuready.doctor.checks._images import half_a_driver_in_image
+from cuready.doctor.finding import Evidence, Finding, Fix, Risk, Severity
 from cuready.doctor.installers import join, system_command, system_install
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
 from cuready.snapshot import Snapshot
@@ -110,17 +111,22 @@ def toolkit_missing(snapshot: Snapshot) -> Outcome:
 
 @check("CTR03", needs=("container", "driver-libraries"))
 def compute_capability_not_asked(snapshot: Snapshot) -> Outcome:
-    """NVIDIA_DRIVER_CAPABILITIES leaves out `compute`, so libcuda is not handed in."""
+    """NVIDIA_DRIVER_CAPABILITIES leaves out what brings libcuda here, or half of it to an image."""
+    planned = half_a_driver_in_image(snapshot)
     if not snapshot.platform.container:
-        return NOT_IN_CONTAINER
+        return planned or NOT_IN_CONTAINER
+    return [*_no_libcuda(snapshot), *planned]
+
+
+def _no_libcuda(snapshot: Snapshot) -> list[Finding]:
     asked = snapshot.environment.get("NVIDIA_DRIVER_CAPABILITIES")
     if asked is None:
-        return ()
+        return []
     words = {item.strip() for item in asked.split(",")}
     if words & {"compute", "all"} or facts.library(snapshot, "libcuda.so.1") is not None:
-        return ()
+        return []
     if facts.library(snapshot, "libnvidia-ml.so.1") is None:
-        return ()
+        return []
     return [
         catalogue.finding(
             "CTR03",

@@ -21,7 +21,7 @@ SHELL_ONLY = frozenset(
     {"export", "unset", "source", ".", "cd", "deactivate", "conda activate", "set", "setx"}
 )
 ENDS_THE_SESSION = frozenset({"reboot", "shutdown", "poweroff", "wsl"})
-PLACEHOLDER = re.compile(r"<[^<>\s]+>|\bNAME\b|\.\.\.|…")
+PLACEHOLDER = re.compile(r"<[^<>\s]+>|\b(?:NAME|IMAGE|CONTAINER|DISTRIBUTION|MODEL)\b|\.\.\.|…")
 
 
 @dataclass(frozen=True)
