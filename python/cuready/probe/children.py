@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from cuready._util import one_line, parse_json
 if TYPE_CHECKING:
     import subprocess
 
-__all__ = ["Answer", "Ended", "call", "kill_all", "run"]
+__all__ = ["Answer", "Ended", "call", "kill_all", "run", "watch"]
 
 # Isolated: neither PYTHON* variables nor the working folder decide what the child imports.
 _START = (
@@ -25,7 +26,7 @@ _START = (
     " from cuready.probe.child import main; main()"
 )
 _OUTPUT_LIMIT = 16 << 20
-_GRACE_S = 0.3
+GRACE_S = 0.3
 
 _live: set[subprocess.Popen[bytes]] = set()
 _lock = threading.Lock()
@@ -68,6 +69,67 @@ def run(
     command: list[str], data: bytes, *, limit_s: float, env: Mapping[str, str] | None = None
 ) -> Ended:
     """Run ``command`` with ``data`` on stdin, and end it with all that it started."""
+    import subprocess
+
+    child = _start(command, env)
+    if isinstance(child, Ended):
+        return child
+    try:
+        out, err = child.communicate(data, timeout=limit_s)
+    except subprocess.TimeoutExpired as late:
+        reason = f"no answer within {limit_s:.1f} s"
+        return Ended(output=late.stdout or b"", reason=reason, timed_out=True)
+    finally:
+        _kill(child)
+    return Ended(child.returncode, out, err)
+
+
+def watch(
+    command: list[str],
+    data: bytes,
+    tell: Callable[[bytes], None],
+    *,
+    limit_s: float,
+    env: Mapping[str, str] | None = None,
+) -> Ended:
+    """Like :func:`run`, and ``tell`` gets each line of stdout as soon as it is there."""
+    import subprocess
+
+    child = _start(command, env)
+    if isinstance(child, Ended):
+        return child
+    assert child.stdin and child.stdout and child.stderr  # noqa: S101 - pipes, all three
+    errors: list[bytes] = []
+    out, err = child.stdout, child.stderr
+
+    def read() -> None:
+        while line := out.readline(_OUTPUT_LIMIT):
+            tell(line)
+
+    def drain() -> None:
+        while piece := os.read(err.fileno(), 1 << 16):
+            errors[:] = [*errors[-1:], piece]  # the end says why
+
+    readers = [threading.Thread(target=work, daemon=True) for work in (read, drain)]
+    for reader in readers:
+        reader.start()
+    reason = ""
+    try:
+        with contextlib.suppress(OSError):  # it may have ended before it read anything
+            child.stdin.write(data)
+            child.stdin.close()
+        child.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        reason = f"no answer within {limit_s:.1f} s"
+    finally:
+        _kill(child)
+    for reader in readers:
+        reader.join(GRACE_S)  # whoever inherited its pipes is not waited for
+    return Ended(child.returncode, b"", b"".join(errors), reason, bool(reason))
+
+
+def _start(command: list[str], env: Mapping[str, str] | None) -> subprocess.Popen[bytes] | Ended:
+    """A child in a process group of its own, which is killed with all that it starts."""
     import subprocess  # not at the top: most machines need no child, and it costs a start
 
     try:
@@ -77,20 +139,13 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=env,
-            start_new_session=os.name == "posix",  # its own group: killed with all that it starts
+            start_new_session=os.name == "posix",
         )
     except OSError as error:
         return Ended(reason=f"cannot start a child process: {error}")
     with _lock:
         _live.add(child)
-    try:
-        out, err = child.communicate(data, timeout=limit_s)
-    except subprocess.TimeoutExpired as late:
-        reason = f"no answer within {limit_s:.1f} s"
-        return Ended(output=late.stdout or b"", reason=reason, timed_out=True)
-    finally:
-        _kill(child)
-    return Ended(child.returncode, out, err)
+    return child
 
 
 def _import_path() -> list[str]:
@@ -138,6 +193,6 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
             os.killpg(child.pid, signal.SIGKILL)
         else:
             child.kill()
-        child.wait(_GRACE_S)
+        child.wait(GRACE_S)
     except (OSError, subprocess.TimeoutExpired):
         pass

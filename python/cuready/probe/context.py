@@ -62,6 +62,8 @@ class Context:
     interpreter: Interpreter | None = None  # the Python under diagnosis, None when there is none
     deep: bool = False
     native: bool = True
+    until: float | None = None
+    """When (``time.monotonic``) the reader that has this context is given up."""
     so_far: Snapshot = field(default_factory=Snapshot)
     """The facts of the readers that this one named in ``after``."""
     memory: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)

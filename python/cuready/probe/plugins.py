@@ -3,8 +3,9 @@
 Three groups. ``cuready.readers`` and ``cuready.checks`` extend cuready and are taken from the
 environment that cuready itself runs in. ``rapids_doctor_check`` is the group of ``rapids doctor``:
 such a function proves its own environment, so the interpreter under diagnosis runs it. All run in
-child processes with a time limit, because they import what may be broken; finding them costs one
-small read for each installed distribution.
+child processes with a time limit, because they import what may be broken, and side by side, so that
+one that hangs takes no time of the others; finding them costs one small read for each installed
+distribution.
 Protocol of the last: https://github.com/rapidsai/rapids-cli (docs/source/plugin_development.rst).
 """
 
@@ -13,14 +14,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from cuready._codec import to_json
 from cuready._util import one_line, parse_json
-from cuready.probe import children
+from cuready.probe import children, fairly
 from cuready.probe.context import Context, Facts, Skip
 from cuready.snapshot import Snapshot
 
@@ -53,17 +55,25 @@ def read(context: Context) -> Facts:
     if not extending and not proving:
         raise Skip("no plugin is installed")
     facts: dict[str, Any] = {}
-    outcomes: list[dict[str, Any]] = []
-    deadline = time.monotonic() + TIME_LIMIT_S
-    for item in extending:
-        outcome = _run_own(item, context.so_far, deadline)
+    # Half a second less than the run gives: its own time is up when that of the plugins is.
+    left = TIME_LIMIT_S if context.until is None else context.until - time.monotonic() - 0.5
+    limit_s = max(0.1, min(TIME_LIMIT_S, left))
+
+    def group(name: str, seconds: float) -> list[dict[str, Any]]:
+        if name == READERS:
+            return _run_own(extending, context.so_far, seconds)
+        return _run_rapids(context, proving, seconds)
+
+    both = fairly.run((READERS, RAPIDS), group, limit_s=limit_s)
+    outcomes = [outcome for ended in both for outcome in ended]
+    for outcome in outcomes:
+        if outcome["group"] != READERS:
+            continue
         found = outcome.pop("answer", None)
         if outcome["status"] == "passed" and isinstance(found, dict):
-            facts[item.name] = found
+            facts[outcome["name"]] = found
         elif outcome["status"] == "passed":
             outcome.update(status="failed", text=f"gave {type(found).__name__}, not a dict")
-        outcomes.append(outcome)
-    outcomes += _run_rapids(context, proving, deadline)
     return {"plugin_facts": {**facts, OUTCOMES: outcomes}}
 
 
@@ -132,56 +142,113 @@ def _entry_points(context: Context, path: str) -> Iterator[EntryPoint]:
 def run_checks(snapshot: Snapshot, limit_s: float = TIME_LIMIT_S) -> list[dict[str, Any]]:
     """What each ``cuready.checks`` function makes of ``snapshot``: findings as JSON under
     ``answer``, or why it has none. All of them together get ``limit_s`` seconds."""
-    deadline = time.monotonic() + min(limit_s, TIME_LIMIT_S)
+    items = [item for item in own() if item.group == CHECKS]
     try:
-        return [_run_own(item, snapshot, deadline) for item in own() if item.group == CHECKS]
+        return _run_own(items, snapshot, min(limit_s, TIME_LIMIT_S))
     finally:
         children.kill_all()
 
 
-def _run_own(item: EntryPoint, snapshot: Snapshot, deadline: float) -> dict[str, Any]:
-    argument = {"value": item.value, "snapshot": to_json(snapshot)}
-    left = deadline - time.monotonic()
-    if left <= 0:
-        return _outcome(item, "timeout", "what ran before it took all the time there was")
-    answer = children.call("plugin", argument, limit_s=left)
-    if answer.status != "ok":
-        return _outcome(item, answer.status, answer.reason)
-    document = answer.document
-    return {**_outcome(item, document["status"], document.get("text", "")),
-            "answer": document.get("answer")}  # fmt: skip
+def _run_own(
+    items: Sequence[EntryPoint], snapshot: Snapshot, limit_s: float
+) -> list[dict[str, Any]]:
+    """Each in a process of its own."""
+    document = to_json(snapshot) if items else None
+
+    def one(item: EntryPoint, seconds: float) -> dict[str, Any]:
+        if seconds <= 0:
+            return _outcome(item, "timeout", "reading the machine took all the time there was")
+        argument = {"value": item.value, "snapshot": document}
+        answer = children.call("plugin", argument, limit_s=seconds)
+        if answer.status != "ok":
+            return _outcome(item, answer.status, answer.reason)
+        said = answer.document
+        if not isinstance(said, dict) or "status" not in said:
+            return _outcome(item, "crashed", "its process gave no answer of ours")
+        return {**_outcome(item, said["status"], said.get("text", "")),
+                "answer": said.get("answer")}  # fmt: skip
+
+    return fairly.run(items, one, limit_s=limit_s)
 
 
 def _run_rapids(
-    context: Context, items: list[EntryPoint], deadline: float
-) -> Iterator[dict[str, Any]]:
-    """One process for all: they share what takes long, the import of RAPIDS itself."""
+    context: Context, items: Sequence[EntryPoint], limit_s: float
+) -> list[dict[str, Any]]:
+    """One process for all, because they share what takes long, the import of RAPIDS itself.
+
+    When it has not ended after half of the time, or has crashed, those that it has not reached run
+    side by side in processes of their own. It goes on meanwhile: whoever answers first is heard.
+    """
     if not items or context.interpreter is None or context.interpreter.executable is None:
-        return
+        return []
     command = [context.interpreter.executable, "-c", _RAPIDS_RUNNER]
-    argument = json.dumps([item.value for item in items]).encode()
-    left = max(0.1, deadline - time.monotonic())
-    ended = children.run(command, argument, limit_s=left, env=context.env)
-    answers = list(_lines(ended.output))
-    for item, said in zip(items, answers, strict=False):
-        yield {**_outcome(item, said["status"], said["text"]),
-               "warnings": said["warnings"], "about": said["about"]}  # fmt: skip
-    for number, item in enumerate(items[len(answers) :]):
-        reason = ended.reason or f"ended with {ended.code} before it answered"
-        if ended.timed_out:
-            yield _outcome(item, "timeout", reason if number == 0 else "not reached in time")
-        else:
-            yield _outcome(item, "crashed", reason if number == 0 else "not reached: a crash")
+    end = time.monotonic() + limit_s
+    said: dict[int, dict[str, Any]] = {}
+    ended: list[children.Ended] = []
+    answers = iter(range(len(items)))
+
+    def tell(line: bytes) -> None:
+        if (answer := _answer(line)) is not None and (place := next(answers, None)) is not None:
+            said.setdefault(place, answer)
+
+    def together() -> None:
+        values = json.dumps([item.value for item in items]).encode()
+        ended.append(children.watch(command, values, tell, limit_s=limit_s, env=context.env))
+
+    first = threading.Thread(target=together, name="RAPIDS checks", daemon=True)
+    first.start()
+    first.join(limit_s / 2)
+    missing = [place for place in range(len(items)) if place not in said]
+    # The first of them is the one that it was at, which stays with it: slow, hanging or crashed.
+    alone = fairly.run(
+        missing[1:],
+        lambda place, seconds: _rapids_alone(context, items[place], seconds),
+        limit_s=max(0.0, end - time.monotonic()),
+    )
+    outcomes = dict(zip(missing[1:], alone, strict=True))
+    late = [x for x in missing if x not in outcomes or outcomes[x]["status"] == "timeout"]
+    if any(place not in said for place in late):
+        first.join(max(0.0, end - time.monotonic()) + 2 * children.GRACE_S)
+    if missing:
+        how = ended[0] if ended else children.Ended(timed_out=True)
+        outcomes[missing[0]] = _without_answer(items[missing[0]], how, limit_s)
+    return [
+        _said(item, said[place]) if place in said else outcomes[place]
+        for place, item in enumerate(items)
+    ]
 
 
-def _lines(output: bytes) -> Iterator[dict[str, Any]]:
-    for line in output.splitlines():
-        try:
-            said = parse_json(line)
-        except ValueError:
-            continue
-        if isinstance(said, dict) and {"status", "text", "warnings", "about"} <= set(said):
-            yield said
+def _rapids_alone(context: Context, item: EntryPoint, seconds: float) -> dict[str, Any]:
+    interpreter = context.interpreter
+    assert interpreter is not None and interpreter.executable is not None  # noqa: S101 - was asked
+    if seconds <= 0:
+        return _without_answer(item, children.Ended(timed_out=True), seconds)
+    command = [interpreter.executable, "-c", _RAPIDS_RUNNER]
+    values = json.dumps([item.value]).encode()
+    ended = children.run(command, values, limit_s=seconds, env=context.env)
+    found = [answer for line in ended.output.splitlines() if (answer := _answer(line)) is not None]
+    return _said(item, found[0]) if found else _without_answer(item, ended, seconds)
+
+
+def _without_answer(item: EntryPoint, ended: children.Ended, seconds: float) -> dict[str, Any]:
+    if ended.timed_out:
+        return _outcome(item, "timeout", ended.reason or f"no answer within {seconds:.1f} s")
+    return _outcome(item, "crashed", ended.reason or f"ended with {ended.code} before it answered")
+
+
+def _said(item: EntryPoint, said: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_outcome(item, said["status"], said["text"]),
+            "warnings": said["warnings"], "about": said["about"]}  # fmt: skip
+
+
+def _answer(line: bytes) -> dict[str, Any] | None:
+    """One line of the runner below; None for what is none."""
+    try:
+        said = parse_json(line)
+    except ValueError:
+        return None
+    whole = isinstance(said, dict) and {"status", "text", "warnings", "about"} <= set(said)
+    return said if whole else None
 
 
 def _outcome(item: EntryPoint, status: str, text: str = "") -> dict[str, Any]:
@@ -191,8 +258,10 @@ def _outcome(item: EntryPoint, status: str, text: str = "") -> dict[str, Any]:
 # Runs in the interpreter under diagnosis, any Python from 3.6 on; standard library only. stdout is
 # kept for the answers: checks print. The function is called as `rapids doctor` calls it.
 _RAPIDS_RUNNER = """
-import importlib, json, os, sys, warnings
+import importlib, json, os, signal, sys, warnings
 sys.path[:1] = []
+if hasattr(signal, "alarm"):
+    signal.alarm(15)  # should the parent be killed, nobody else ends a check that hangs
 values = json.loads(sys.stdin.read())
 out = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)

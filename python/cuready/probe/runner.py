@@ -105,10 +105,11 @@ class _Run:
 
     def _start(self, reader: Reader) -> None:
         now = time.monotonic()
-        context = self.context
+        until = min(now + reader.limit_s, self.end)
+        context = dataclasses.replace(self.context, until=until)
         if reader.after:
             context = dataclasses.replace(context, so_far=self._overlay())
-        self.running[reader.name] = _Running(now, min(now + reader.limit_s, self.end))
+        self.running[reader.name] = _Running(now, until)
 
         def work() -> None:
             self.done.put(_attempt(reader, context, self.call))
