@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from cuready._util import one_line, parse_json
 
@@ -98,26 +98,26 @@ def watch(
     child = _start(command, env)
     if isinstance(child, Ended):
         return child
-    assert child.stdin and child.stdout and child.stderr  # noqa: S101 - pipes, all three
     errors: list[bytes] = []
-    out, err = child.stdout, child.stderr
 
-    def read() -> None:
+    def read(out: IO[bytes]) -> None:
         while line := out.readline(_OUTPUT_LIMIT):
             tell(line)
 
-    def drain() -> None:
+    def drain(err: IO[bytes]) -> None:
         while piece := os.read(err.fileno(), 1 << 16):
             errors[:] = [*errors[-1:], piece]  # the end says why
 
-    readers = [threading.Thread(target=work, daemon=True) for work in (read, drain)]
+    pipes = ((read, child.stdout), (drain, child.stderr))
+    readers = [threading.Thread(target=work, args=(x,), daemon=True) for work, x in pipes]
     for reader in readers:
         reader.start()
     reason = ""
     try:
         with contextlib.suppress(OSError):  # it may have ended before it read anything
-            child.stdin.write(data)
-            child.stdin.close()
+            if child.stdin is not None:
+                child.stdin.write(data)
+                child.stdin.close()
         child.wait(limit_s)
     except subprocess.TimeoutExpired:
         reason = f"no answer within {limit_s:.1f} s"

@@ -202,7 +202,7 @@ def _run_rapids(
     # The first of them is the one that it was at, which stays with it: slow, hanging or crashed.
     alone = fairly.run(
         missing[1:],
-        lambda place, seconds: _rapids_alone(context, items[place], seconds),
+        lambda place, seconds: _rapids_alone(command, context.env, items[place], seconds),
         limit_s=max(0.0, end - time.monotonic()),
     )
     outcomes = dict(zip(missing[1:], alone, strict=True))
@@ -218,14 +218,13 @@ def _run_rapids(
     ]
 
 
-def _rapids_alone(context: Context, item: EntryPoint, seconds: float) -> dict[str, Any]:
-    interpreter = context.interpreter
-    assert interpreter is not None and interpreter.executable is not None  # noqa: S101 - was asked
+def _rapids_alone(
+    command: list[str], env: Mapping[str, str], item: EntryPoint, seconds: float
+) -> dict[str, Any]:
     if seconds <= 0:
         return _without_answer(item, children.Ended(timed_out=True), seconds)
-    command = [interpreter.executable, "-c", _RAPIDS_RUNNER]
     values = json.dumps([item.value]).encode()
-    ended = children.run(command, values, limit_s=seconds, env=context.env)
+    ended = children.run(command, values, limit_s=seconds, env=env)
     found = [answer for line in ended.output.splitlines() if (answer := _answer(line)) is not None]
     return _said(item, found[0]) if found else _without_answer(item, ended, seconds)
 

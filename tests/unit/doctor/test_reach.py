@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 from tests.unit.loader.snapshots import missing
@@ -44,12 +44,26 @@ Build = Callable[[], Snapshot]
 
 
 def root(*reach: str) -> Finding:
-    return finding("LIB01", explains=("LIB03",), reach=frozenset(reach), subject=",".join(reach))
+    return finding("LIB01", reach=reach, explains=("LIB03",), subject=",".join(reach))
 
 
-def finding(check_id: str, **more: object) -> Finding:
-    values = {"cause": "c.", "evidence": (Evidence("s", "d"),), "severity": Severity.ERROR, **more}
-    return catalogue.finding(check_id, **values)  # type: ignore[arg-type]
+def finding(
+    check_id: str,
+    about: Iterable[frozenset[str]] = (),
+    reach: Iterable[str] = (),
+    explains: Iterable[str] = (),
+    subject: str = "",
+) -> Finding:
+    return catalogue.finding(
+        check_id,
+        cause="c.",
+        evidence=(Evidence("s", "d"),),
+        severity=Severity.ERROR,
+        about=about,
+        reach=reach,
+        explains=explains,
+        subject=subject,
+    )
 
 
 def symptom(*about: set[str]) -> Finding:
