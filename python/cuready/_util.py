@@ -21,6 +21,7 @@ __all__ = [
     "normalize",
     "one_line",
     "parse_json",
+    "parse_toml",
     "tomllib",
     "write_atomically",
 ]
@@ -85,6 +86,21 @@ def parse_json(data: str | bytes) -> Any:
         return json.loads(data)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The document in ``text``. Raises TOMLDecodeError (a ValueError), also for one that is nested
+    beyond measure and for a number of thousands of digits."""
+    from cuready._util import tomllib  # by __getattr__ above
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        raise tomllib.TOMLDecodeError("nested too deeply") from None
+    except ValueError as error:  # int() has a limit
+        raise tomllib.TOMLDecodeError(str(error)) from None
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:

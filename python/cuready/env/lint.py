@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from cuready._util import one_line, tomllib
+from cuready._util import one_line, parse_toml, tomllib
 from cuready.env.importing.modernise import modernise
 from cuready.env.importing.request import Request, parse_conda_spec, requirement_name
 from cuready.env.recipe import Recipe, find, from_document, problems
@@ -43,7 +43,7 @@ def lint_file(path: Path) -> list[Problem]:
     """Every problem of a recipe file, its form first. Raises RecipeError when it cannot be read."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        document = tomllib.loads(text)
+        document = parse_toml(text)
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:

@@ -13,7 +13,7 @@ from typing import Any
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from cuready._util import data_text, one_line, tomllib
+from cuready._util import data_text, one_line, parse_toml, tomllib
 from cuready.errors import RecipeError
 
 __all__ = [
@@ -182,8 +182,8 @@ def load(path: Path) -> Recipe:
 def loads(text: str, path: str = "recipe") -> Recipe:
     """A recipe from TOML text; ``path`` is how errors name it."""
     try:
-        document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        document = parse_toml(text)
+    except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not TOML: {error}") from None
     return from_document(document, path=path, text=text)
 

@@ -134,8 +134,9 @@ def _rpm_database(context: Context, path: str) -> Iterator[tuple[str, str]]:
             name, version = rpm_header(blob)
             if _PACKAGE.match(name):
                 yield name, version
-    except (sqlite3.Error, ValueError) as error:  # ValueError: its text is not UTF-8
-        raise RpmError(f"{path}: {error}") from None
+    # ValueError: its text is not UTF-8. MemoryError: SQLite believed a size in a damaged page.
+    except (sqlite3.Error, ValueError, MemoryError) as error:
+        raise RpmError(f"{path}: {error or 'a damaged database'}") from None
     finally:
         database.close()
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from cuready._util import one_line, tomllib
+from cuready._util import one_line, parse_toml
 from cuready.probe import variables
 from cuready.probe.context import Context, Facts
 from cuready.snapshot import Config, ConfigFile, Packaging
@@ -115,11 +115,11 @@ def _ini(text: str) -> Mapping[str, Any]:
 
 
 def _toml(text: str) -> Mapping[str, Any]:
-    return tomllib.loads(text)
+    return parse_toml(text)
 
 
 def _tool_uv(text: str) -> Mapping[str, Any]:
-    found = tomllib.loads(text).get("tool", {}).get("uv", {})
+    found = parse_toml(text).get("tool", {}).get("uv", {})
     return found if isinstance(found, dict) else {}
 
 

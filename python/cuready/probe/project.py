@@ -7,7 +7,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from cuready._util import parse_json, tomllib
+from cuready._util import parse_json, parse_toml, tomllib
 from cuready.probe.context import Context, Facts
 from cuready.snapshot import Kernelspec, PlanFile
 
@@ -63,7 +63,7 @@ def _pyproject(text: str) -> Iterator[tuple[str, str]]:
     if not text:
         return
     try:
-        document = tomllib.loads(text)
+        document = parse_toml(text)
         for requirement in document.get("project", {}).get("dependencies", ()):
             found = _REQUIREMENT.match(str(requirement))
             if found:

@@ -196,6 +196,8 @@ def test_what_is_no_install_line_is_refused_in_one_line(source: str, told: str) 
         ("a.yml", "dependencies: numpy\n", "should be a list"),
         ("a.yml", "dependencies:\n  - {conda: 3}\n", "neither text nor pip"),
         ("a.toml", "[x\n", "not TOML"),
+        ("a.toml", f"x = {'[' * 9999}", "a.toml: not TOML: nested too deeply"),
+        ("a.toml", f"x = {'9' * 5000}", "not TOML"),
         ("a.toml", "schema = 1\n", "not a pixi manifest"),
     ],
 )

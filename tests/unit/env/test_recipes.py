@@ -60,6 +60,8 @@ def test_the_recipes_that_were_promised_are_there() -> None:
         (("schema = 1", "schema = 2"), ":2: schema: 1 was expected"),
         (('">=3.10"', '"3.10"'), ":6: python.version:"),
         (("summary", "[summary"), "not TOML"),
+        (("schema = 1", f"schema = {'9' * 5000}"), "not TOML"),
+        (("schema = 1", f"schema = {'[' * 9999}"), "not TOML: nested too deeply"),
     ],
 )  # fmt: skip
 def test_a_wrong_recipe_is_refused_by_file_line_and_key(edit: tuple[str, str], told: str) -> None:

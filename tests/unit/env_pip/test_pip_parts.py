@@ -107,6 +107,13 @@ def test_a_lock_is_read_as_it_was_written() -> None:
         ("https://files", "file:///files", "is not an address"),
         ("[tool.cuready]", "[tool.other]", "cuready is missing"),
         ('name = "six"', "name", "not TOML"),
+        ("size = 11050", f"size = {'9' * 5000}", "not TOML"),
+        ('name = "six"', f"name = {'[' * 9999}", "not TOML: nested too deeply"),
+        (
+            "[tool.cuready]",
+            "[[packages]]\nname = 'b'\nversion = '1'\nwheels = []\n[tool.cuready]",
+            "sdist is missing",
+        ),
     ],
 )
 def test_a_damaged_lock_is_refused_with_its_name(old: str, new: str, words: str) -> None:

@@ -295,6 +295,16 @@ def test_any_json_can_be_a_journal(tmp_path_factory: pytest.TempPathFactory, val
     assert Partial(folder, "k").size in (0, 3)
 
 
+@pytest.mark.parametrize("entry", [{"validator": 8}, {"mirror": None}, {"start": 0.0}])
+def test_a_journal_of_wrong_kinds_is_none(tmp_path: Path, entry: dict[str, object]) -> None:
+    usual = {"mirror": "a", "start": 0, "validator": "x"}
+    (tmp_path / "k.part").write_bytes(b"abc")
+    for one, size in ((usual, 3), ({**usual, **entry}, 0)):
+        journal = {"schema": 1, "total": 9, "segments": [one], "suspects": []}
+        (tmp_path / "k.json").write_text(json.dumps(journal))
+        assert Partial(tmp_path, "k").size == size
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"url": "u"}', '{"url": "u", "sha256": 5}'])
 def test_a_garbled_record_of_a_url_is_no_record(tmp_path: Path, text: str) -> None:
     cache = Cache(tmp_path)

@@ -202,6 +202,14 @@ def test_packages_of_the_driver_come_from_rpms_database(tmp_path: Path) -> None:
     assert read(root).driver.driver_packages == ("nvidia-driver 580.95.05-1.fc41",)
 
 
+def test_a_damaged_rpm_database_is_said_so_and_nothing_more(tmp_path: Path) -> None:
+    root = make_root(tmp_path, gpus=["RTX 4090"], driver="580.95.05", distro="fedora")
+    kept = Path(__file__).parents[2] / "data/fuzz/machine/regression-rpm-memory"
+    damaged = kept.read_bytes()[1:]  # the first byte chooses the file
+    write(root, "/var/lib/rpm/rpmdb.sqlite", damaged)
+    assert read(root).driver.driver_packages == ()
+
+
 def test_the_kernels_own_words_are_kept(tmp_path: Path) -> None:
     root = make_root(tmp_path, gpus=["RTX 5090"], driver="570.86.16")
     lines = [

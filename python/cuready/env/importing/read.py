@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cuready._util import one_line, tomllib
+from cuready._util import one_line, parse_toml, tomllib
 from cuready.env.importing.request import CondaSpec, Request, parse_conda_spec, requirement_name
 from cuready.errors import RecipeError
 
@@ -167,7 +167,7 @@ def _pip_option(request: Request, name: str, value: str, where: str) -> None:
 def read_pixi(text: str, where: str = "pixi.toml") -> Request:
     """A pixi manifest, or the ``[tool.pixi]`` table of a pyproject.toml."""
     try:
-        document = tomllib.loads(text)
+        document = parse_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where}: not TOML: {error}") from None
     document = document.get("tool", {}).get("pixi", document)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cuready import __version__
-from cuready._util import one_line, tomllib
+from cuready._util import one_line, parse_toml, tomllib
 from cuready.env.pip.model import Pin, PipLock
 from cuready.errors import EnvError, InputError
 
@@ -100,8 +100,8 @@ def read_lock(path: Path) -> PipLock:
 def loads(text: str, path: str = "the lock") -> PipLock:
     """A lock from TOML text; ``path`` is how errors name it."""
     try:
-        document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        document = parse_toml(text)
+    except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not TOML: {one_line(error)}") from None
     try:
         if str(document["lock-version"]).split(".")[0] != "1":
@@ -124,7 +124,7 @@ def loads(text: str, path: str = "the lock") -> PipLock:
 
 
 def _pin(table: Mapping[str, Any]) -> Pin:
-    file = table["wheels"][0] if "wheels" in table else table["sdist"]
+    file = next(iter(table.get("wheels") or [table["sdist"]]))
     sha256 = str(file["hashes"]["sha256"]).lower()
     if not _SHA256.match(sha256):
         raise ValueError(f"{table['name']}: {sha256!r} is not a sha256")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -88,10 +89,10 @@ class Partial:
             journal: dict[str, Any] = parse_json(self._journal.read_bytes())
             if journal["schema"] != _SCHEMA:
                 return [], None, []
-            segments = [Segment(**entry) for entry in journal["segments"]]
-            suspects = [Segment(**entry) for entry in journal["suspects"]]
+            segments = [_segment(entry) for entry in journal["segments"]]
+            suspects = [_segment(entry) for entry in journal["suspects"]]
             starts = [segment.start for segment in segments]
-            if starts != sorted(starts) or not all(isinstance(start, int) for start in starts):
+            if starts != sorted(starts):
                 return [], None, []
             total = journal["total"]
             return segments, total if isinstance(total, int) else None, suspects
@@ -183,6 +184,15 @@ class Partial:
         for path in (self.path, self.suspect_path, self._journal):
             path.unlink(missing_ok=True)
         kill_point("journal-removed")
+
+
+def _segment(entry: Mapping[str, Any]) -> Segment:
+    """One part in a journal. Raises TypeError for what no journal of ours holds."""
+    made = Segment(**entry)
+    texts = isinstance(made.mirror, str) and isinstance(made.validator, str)
+    if not texts or not isinstance(made.start, int):
+        raise TypeError(f"{entry} is no part of a download")
+    return made
 
 
 def _with_ends(segments: list[Segment], size: int) -> list[tuple[Segment, int]]:
