@@ -171,17 +171,6 @@ def pointwise(random: np.random.Generator) -> Case:
     )  # fmt: skip
 
 
-def softmax(random: np.random.Generator) -> Case:
-    x = random.normal(size=(7, 100)).astype(np.float32)
-    powers = np.exp(x.astype(np.float64))
-    return Case(
-        "softmax", "softmax over 100 values",
-        model([helper.make_node("Softmax", ["x"], ["y"], axis=-1)], [floats("x", (7, 100))],
-              [floats("y", (7, 100))], {}),
-        {"x": x}, {"y": (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)}, 1e-5,
-    )  # fmt: skip
-
-
 CASES: dict[str, Callable[[np.random.Generator], Case]] = {
     "wide": wide,
     "convolution": convolution,
@@ -189,11 +178,11 @@ CASES: dict[str, Callable[[np.random.Generator], Case]] = {
     "plain": plain_product,
     "smallest": smallest,
     "pointwise": pointwise,
-    "softmax": softmax,
 }
 USUAL = ("plain", "convolution", "product")
-# TensorRT compiles what these need itself; products and convolutions are kernels that come with it.
-NO_KERNELS = ("smallest", "pointwise", "softmax", "wide")
+# TensorRT compiles what these need itself. Products, convolutions and softmax are kernels that come
+# with it.
+NO_KERNELS = ("smallest", "pointwise", "wide")
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,14 @@ def test_what_is_no_install_line_is_refused_in_one_line(source: str, told: str) 
         ("a.toml", f"x = {'[' * 9999}", "a.toml: not TOML: nested too deeply"),
         ("a.toml", f"x = {'9' * 5000}", "not TOML"),
         ("a.toml", "schema = 1\n", "not a pixi manifest"),
+        ("a.toml", "tool = 1\n", "not a pixi manifest"),
+        ("a.toml", "tool.pixi = 1\n", "not a pixi manifest"),
+        ("a.toml", "project.channels = 1\n", "not a pixi manifest"),
+        (
+            "a.toml",
+            "[project]\nchannels = []\n[pypi-dependencies]\na = {extras = 1}\n",
+            "a: extras",
+        ),
     ],
 )
 def test_a_broken_file_is_refused_by_name(tmp_path: Path, name: str, text: str, told: str) -> None:

@@ -170,9 +170,9 @@ def read_pixi(text: str, where: str = "pixi.toml") -> Request:
         document = parse_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where}: not TOML: {error}") from None
-    document = document.get("tool", {}).get("pixi", document)
+    document = dict(_table(_table(document, "tool"), "pixi")) or document
     project = document.get("workspace") or document.get("project")
-    if not isinstance(project, dict) or "channels" not in project:
+    if not isinstance(project, dict) or not isinstance(project.get("channels"), list):
         raise RecipeError(
             f"{where}: not a pixi manifest: no channels in [workspace]",
             hint="a cuready recipe needs no import: `cuready recipe lint FILE`",
@@ -211,7 +211,10 @@ def _pixi_requirement(name: str, value: Any, where: str) -> str:
     if isinstance(value, dict):
         if "path" in value:
             raise RecipeError(f"{where}: {name} is a local folder, not part of a recipe")
-        extras = f"[{','.join(value['extras'])}]" if value.get("extras") else ""
+        extras = value.get("extras") or []
+        if not isinstance(extras, list):
+            raise RecipeError(f"{where}: {name}: extras should be a list")
+        extras = f"[{','.join(map(str, extras))}]" if extras else ""
         if "url" in value or "git" in value:
             url = value.get("url") or f"git+{value['git']}"
             return f"{name}{extras} @ {url}"
