@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cuready.cli import _common
-from cuready.errors import InputError
+from cuready.errors import IncompleteError, InputError
 
 if TYPE_CHECKING:
     from cuready.doctor.repair.plan import Step
     from cuready.doctor.repair.run import Outcome
+    from cuready.doctor.repair.undo import Return
     from cuready.snapshot import Snapshot
 
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--undo",
     is_flag=True,
-    help="Bring back what the last repair (of --prefix, where it is given) replaced.",
+    help="Take back what the last repair (of --prefix, where it is given) changed.",
 )
 @click.option("--yes", "-y", is_flag=True, help="Ask nothing.")
 @click.option("--root", "allow_root", is_flag=True, help="Also run steps that need root.")
@@ -48,6 +50,7 @@ def fix(
     """
     from cuready.doctor.engine import diagnose
     from cuready.doctor.repair.plan import plan_repair
+    from cuready.doctor.repair.programs import lacking_in
     from cuready.probe import take
 
     if (apply_it or undo) and not yes and not sys.stdin.isatty():
@@ -61,7 +64,8 @@ def fix(
         return _undo(named, yes, output_format)
     before = look()
     diagnosis = diagnose(before)
-    steps = plan_repair(diagnosis.findings, only=_known_ids(only))
+    lacking = lacking_in(before, shutil.which)
+    steps = plan_repair(diagnosis.findings, only=_known_ids(only), lacking=lacking)
     if not apply_it:
         return _show_plan(steps, output_format, clean=not diagnosis.findings)
     outcomes = _apply(steps, before, yes=yes, allow_root=allow_root)
@@ -105,12 +109,53 @@ def _print_steps(steps: Sequence[Step]) -> None:
 def _apply(
     steps: Sequence[Step], before: Snapshot, *, yes: bool, allow_root: bool
 ) -> tuple[Outcome, ...]:
+    from dataclasses import replace
+
     from cuready.doctor.repair import journal
     from cuready.doctor.repair.run import run_steps
 
+    def look() -> Snapshot | None:
+        try:
+            return _installed(before.python.executable, before.python.prefix)
+        except (IncompleteError, InputError):
+            return None  # an undo will say that it cannot know
+
     runnable = [step.command for step in steps if not step.manual]
-    record = journal.start(before, runnable) if runnable else None
-    return run_steps(steps, record=record, confirm=_asker(yes), allow_root=allow_root, tell=_tell)
+    record = None
+    if runnable:
+        installed = _installed(before.python.executable, before.python.prefix).python
+        python = replace(
+            before.python,
+            distributions=installed.distributions,
+            conda_packages=installed.conda_packages,
+        )
+        record = journal.start(replace(before, python=python), runnable)
+    return run_steps(
+        steps, record=record, confirm=_asker(yes), allow_root=allow_root, tell=_tell, look=look
+    )
+
+
+_INSTALLED = ("host", "python", "distributions", "conda", "installers")
+
+
+def _installed(python: str | None, prefix: str | None) -> Snapshot:
+    """What is installed, read alike whenever two such readings are compared.
+
+    Raises IncompleteError where a part could not be read: what is not seen is not gone.
+    """
+    from cuready.probe import take
+    from cuready.probe.registry import READERS
+
+    readers = [reader for reader in READERS if reader.name in _INSTALLED]
+    found = take(python=python, prefix=None if python else prefix, readers=readers)
+    for outcome in found.readers:
+        skipped = outcome.status == "skipped"  # conda, where there is no conda environment
+        if outcome.name in ("distributions", "conda") and not skipped and outcome.reason:
+            raise IncompleteError(
+                f"what is installed could not be read: {outcome.reason}",
+                hint="nothing is changed that could not be put back",
+            )
+    return found
 
 
 def _asker(yes: bool) -> Callable[[Step], bool]:
@@ -165,27 +210,39 @@ def _undo(prefix: str | None, yes: bool, output_format: str) -> int:
     from dataclasses import replace
 
     from cuready.doctor.repair import journal
-    from cuready.doctor.repair.plan import plan_return
+    from cuready.doctor.repair.programs import lacking_in
     from cuready.doctor.repair.run import run_steps
-    from cuready.probe import take
+    from cuready.doctor.repair.undo import plan_return
 
     record = journal.latest(prefix)
-    now = take(python=record.python)
-    steps = plan_return(record.before, now, record.conda_before)
+
+    def plan() -> Return:
+        now = _installed(record.python, record.prefix)
+        return plan_return(record, now, lacking=lacking_in(now, shutil.which))
+
+    steps = plan().steps
     outcomes = run_steps(steps, record=None, confirm=_asker(yes), allow_root=False, tell=_tell)
-    now = take(python=record.python)
-    back = not plan_return(record.before, now, record.conda_before)
+    rest = plan()
+    back = not rest.steps
     if back:
         replace(record, undone=True).save()
     if output_format == "json":
-        body = {"steps": [outcome.to_dict() for outcome in outcomes], "restored": back}
+        body = {
+            "steps": [outcome.to_dict() for outcome in outcomes],
+            "restored": back,
+            "left": list(rest.left),
+        }
         _common.emit_json(_common.document(body))
     else:
-        for outcome in outcomes:
-            click.echo(f"{outcome.status:>11}  {outcome.step.command}")
-        told = "again" if back else "not all"
-        where = record.prefix or "The environment"
-        click.echo(
-            f"{where} has {told} the packages that it had before the repair of {record.taken_at}."
-        )
+        _print_return(outcomes, rest, f"{record.prefix or 'the environment'} of {record.taken_at}")
     return _common.EXIT_OK if back else _common.EXIT_FAILED
+
+
+def _print_return(outcomes: Sequence[Outcome], rest: Return, repair: str) -> None:
+    for outcome in outcomes:
+        reason = f"  ({outcome.step.manual})" if outcome.step.manual else ""
+        click.echo(_common.printable(f"{outcome.status:>11}  {outcome.step.command}{reason}"))
+    for line in rest.left:
+        click.echo(_common.printable(f"{'left alone':>11}  {line}"))
+    told = "not all of it" if rest.steps else "but for that" if rest.left else "all of it"
+    click.echo(f"The repair of {repair} is undone: {told}.")

@@ -25,6 +25,7 @@ __all__ = [
     "Installer",
     "best_build",
     "came_from",
+    "can_be_run",
     "for_environment",
     "for_package",
     "index_of",
@@ -88,17 +89,22 @@ class Installer:
         reinstall: bool = False,
         dependencies: bool = True,
         upgrade: bool = False,
+        user: bool = False,
     ) -> str:
-        """One command that installs ``requirements`` (pip's syntax, also for conda)."""
+        """One command that installs ``requirements`` (pip's syntax, also for conda).
+
+        ``user``: into the user's own site-packages, which only pip does.
+        """
         if self.is_conda:
             return self._conda_install(requirements, reinstall=reinstall, dependencies=dependencies)
-        if self.manager == "uv":
+        if self.manager == "uv" and not user:
             arguments = ["uv", "pip", "install", "--python", self.python]
             arguments += ["--reinstall"] if reinstall else []
         else:
             arguments = [self.python, "-m", "pip", "install"]
             arguments += ["--force-reinstall"] if reinstall else []
         arguments += ["--upgrade"] if upgrade else []
+        arguments += ["--user"] if user else []
         arguments += [] if dependencies else ["--no-deps"]
         arguments += list(requirements)
         arguments += ["--index-url", index_url] if index_url else []
@@ -110,12 +116,25 @@ class Installer:
         if self.manager == "pixi":
             return join(["pixi", "remove", *map(conda_name, names)], self.system)
         if self.is_conda:
-            where = ["-p", self.prefix] if self.prefix else []
-            arguments = [self.manager, "remove", "-y", *where, *map(conda_name, names)]
+            arguments = [self.manager, "remove", "-y", *self._where(), *map(conda_name, names)]
             return join(arguments, self.system)
         if self.manager == "uv":
             return join(["uv", "pip", "uninstall", "--python", self.python, *names], self.system)
         return join([self.python, "-m", "pip", "uninstall", "-y", *names], self.system)
+
+    def install_exactly(self, specs: Sequence[str], channels: Sequence[str]) -> str:
+        """One command of conda's for these builds (``name=version=build``) and nothing else."""
+        flags = [word for channel in channels for word in ("-c", channel)]
+        arguments = [self.manager, "install", "-y", *self._where(), "--no-deps", *flags, *specs]
+        return join(arguments, self.system)
+
+    def uninstall_exactly(self, names: Sequence[str]) -> str:
+        """One command that removes these conda packages and none that needs them."""
+        arguments = [self.manager, "remove", "-y", *self._where(), "--force", *names]
+        return join(arguments, self.system)
+
+    def _where(self) -> list[str]:
+        return ["-p", self.prefix] if self.prefix else []
 
     def _conda_install(
         self, requirements: Sequence[str], *, reinstall: bool, dependencies: bool
@@ -123,8 +142,7 @@ class Installer:
         specs = [conda_spec(item) for item in requirements]
         if self.manager == "pixi":
             return join(["pixi", "add", *specs], self.system)
-        where = ["-p", self.prefix] if self.prefix else []
-        arguments = [self.manager, "install", "-y", *where, "-c", "conda-forge"]
+        arguments = [self.manager, "install", "-y", *self._where(), "-c", "conda-forge"]
         arguments += ["--force-reinstall"] if reinstall else []
         arguments += [] if dependencies else ["--no-deps"]
         return join([*arguments, *specs], self.system)
@@ -160,13 +178,27 @@ def for_environment(snapshot: Snapshot) -> Installer:
             ),
             "conda",
         )
-    return Installer(
+    owner = Installer(
         manager=manager,
         python=python.executable or "python",
         prefix=python.prefix,
         system=snapshot.platform.system or "Linux",
         externally_managed=bool(python.externally_managed),
     )
+    return can_be_run(snapshot, owner)
+
+
+def can_be_run(snapshot: Snapshot, installer: Installer) -> Installer:
+    """``installer``, or the other one of pip and uv where only that one is here.
+
+    They read and write the same records. uv's environments hold no pip, and uv need not be on the
+    PATH of whoever uses one.
+    """
+    available = snapshot.packaging.available
+    other = {"pip": "uv", "uv": "pip"}.get(installer.manager)
+    if other in available and installer.manager not in available:
+        return replace(installer, manager=other)
+    return installer
 
 
 def for_package(snapshot: Snapshot, name: str) -> Installer:
@@ -179,11 +211,11 @@ def for_package(snapshot: Snapshot, name: str) -> Installer:
     ]
     who = recorded[0].lower() if recorded else None
     if who == "uv":
-        return replace(owner, manager="uv")
+        return can_be_run(snapshot, replace(owner, manager="uv"))
     if who == "pip" and owner.manager != "uv":
-        return replace(owner, manager="pip")
+        return can_be_run(snapshot, replace(owner, manager="pip"))
     if owner.manager in ("apt", "dnf", "pacman", "zypper", "system"):
-        return replace(owner, manager="pip")
+        return can_be_run(snapshot, replace(owner, manager="pip"))
     return owner
 
 

@@ -141,11 +141,14 @@ def _metadata(context: Context, path: str, everything: bool) -> dict[str, list[s
 
 
 def _direct_url(context: Context, path: str) -> str | None:
-    """The URL of PEP 610, with ``editable+`` before it for an editable install."""
+    """PEP 610's URL as installers take it: ``git+…@commit``; ``editable+`` before a folder."""
     try:
         document = parse_json(context.read_text(f"{path}/direct_url.json") or "")
-        editable = "editable+" if document.get("dir_info", {}).get("editable") else ""
-        return editable + str(document["url"])
+        url = str(document["url"])
+        if "vcs_info" in document:
+            vcs = document["vcs_info"]
+            return f"{vcs['vcs']}+{url}@{vcs['commit_id']}"
+        return f"editable+{url}" if document.get("dir_info", {}).get("editable") else url
     except (ValueError, KeyError, AttributeError, TypeError):
         return None
 

@@ -139,21 +139,48 @@ def test_a_twin_that_was_removed_comes_back_with_undo(environment: Environment) 
     assert environment.versions() == before
 
 
-def test_an_upgrade_is_taken_back(environment: Environment, tmp_path: Path) -> None:
-    """The version that was there comes back, after a repair that a person followed up on."""
+def test_what_the_user_did_after_the_repair_is_not_undone(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """Neither a later install nor an upgrade of what the repair only put back."""
     wheel(tmp_path / "wheels", "nvidia-nccl-cu13", "2.27.0", {LIBRARY: THIRTEEN[:-5]})
+    wheel(tmp_path / "wheels", "nccl-later", "1.0", {"later.py": b""})
     environment.pip("install", "nvidia-nccl-cu13==2.27.0")
     next(environment.root.glob(f"venv/lib/python3*/site-packages/{LIBRARY}")).unlink()
     code, out = environment.cuready("fix", "--apply", "--yes", "--only", "LIB01")
     assert code == 0, out
     assert environment.library() == THIRTEEN[:-5]
-    environment.pip("install", "--upgrade", "nvidia-nccl-cu13")
-    assert environment.versions() == {"nvidia-nccl-cu13": "2.28.3"}
+    environment.pip("install", "--upgrade", "nvidia-nccl-cu13", "nccl-later")
+    kept = {"nvidia-nccl-cu13": "2.28.3", "nccl-later": "1.0"}
+    assert environment.versions() == kept
     code, out = environment.cuready("fix", "--undo", "--yes")
     assert code == 0, out
-    assert environment.versions() == {"nvidia-nccl-cu13": "2.27.0"}
+    assert environment.versions() == kept
     code, _ = environment.cuready("fix", "--undo", "--yes")
     assert code == 2  # it was undone already
+
+
+def test_what_the_repair_removed_and_the_user_brought_back_is_left(
+    environment: Environment, tmp_path: Path
+) -> None:
+    wheel(tmp_path / "wheels", "nccl-later", "1.0", {"later.py": b""})
+    environment.pip("install", "nvidia-nccl-cu12")
+    environment.pip("install", "nvidia-nccl-cu13")
+    before = environment.versions()
+    code, out = environment.cuready("fix", "--apply", "--yes", "--only", "LIB02")
+    assert code == 0, out
+    (gone,) = set(before) - set(environment.versions())
+    wheel(tmp_path / "wheels", gone, "2.29.0", {LIBRARY: b"another"})
+    environment.pip("install", gone, "nccl-later")
+    changed = environment.versions()
+
+    code, out = environment.cuready("fix", "--undo", "--yes", "--format", "json")
+    assert code == 0, out
+    document = json.loads(out)
+    assert document["steps"] == [] and document["restored"] is True
+    (line,) = document["left"]
+    assert line.startswith(f"{gone}: ") and line.endswith("changed again since: 2.29.0 now")
+    assert environment.versions() == changed == {**before, gone: "2.29.0", "nccl-later": "1.0"}
 
 
 def test_a_step_that_fails_ends_the_repair_and_says_so(environment: Environment) -> None:

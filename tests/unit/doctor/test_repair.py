@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 
 from cuready.doctor.finding import Finding, Fix, Risk, Severity
 from cuready.doctor.repair import journal
-from cuready.doctor.repair.plan import Step, plan_repair, plan_return
+from cuready.doctor.repair.plan import Step, plan_repair
+from cuready.doctor.repair.programs import lacking_in
 from cuready.doctor.repair.run import run_steps
 from cuready.errors import InputError
-from cuready.snapshot import CondaPackage, Distribution, PythonEnv, Snapshot
+from cuready.snapshot import Distribution, Packaging, PythonEnv, Snapshot
 
 
 def finding(
@@ -61,6 +63,28 @@ def test_an_installer_can_be_run_for_them(command: str) -> None:
     assert not step.manual
 
 
+@pytest.mark.parametrize(
+    ("command", "available", "said"),
+    [
+        ("uv pip install a", (), "uv is not on PATH"),
+        ("conda install a", ("conda",), "conda is not on PATH"),  # only its own prefix has it
+        ("/env/bin/python -m pip install a", ("apt-get",), "this environment has no pip"),
+        ("/env/bin/python -m pip install a", ("pip",), ""),
+        ("/env/bin/python -m pip install a", (), ""),  # nobody looked
+        (".venv/bin/python -m pip install a", ("apt-get",), ""),  # a step before it makes it
+        ("rm -r a", (), ""),
+    ],
+)
+def test_an_installer_that_is_not_here_is_named(
+    command: str, available: tuple[str, ...], said: str
+) -> None:
+    here = replace(environment(), packaging=Packaging(available=available))
+    lacking = lacking_in(here, lambda name: None)
+    (step,) = plan_repair([finding("PY13", command)], lacking=lacking)
+    assert step.manual.startswith(said) and bool(step.manual) == bool(said)
+    assert "\n" not in step.manual
+
+
 def run(steps: list[Step], **options: object) -> list[tuple[str, int | None]]:
     settings: dict[str, object] = {
         "record": None,
@@ -92,6 +116,7 @@ def test_the_record_is_there_before_the_first_step_and_follows_each(tmp_path: Pa
     path = Path(record.path)
     assert json.loads(path.read_bytes())["before"][0]["version"] == "2.5.1"
     assert path.stat().st_mode & 0o077 == 0
+    copy = tmp_path / "while it ran"
     seen: list[str] = []
 
     def confirm(step: Step) -> bool:
@@ -99,53 +124,37 @@ def test_the_record_is_there_before_the_first_step_and_follows_each(tmp_path: Pa
         seen.append(document["steps"][0].get("status", "pending"))
         return True
 
-    steps = [Step("true"), Step("unset X", manual="yours"), Step("exit 3")]
-    run(steps, record=record, confirm=confirm)
+    steps = [Step(f"cp '{path}' '{copy}'"), Step("unset X", manual="yours"), Step("exit 3")]
+    run(steps, record=record, confirm=confirm, look=lambda: environment(dist("torch", "2.6.0")))
     assert seen == ["pending", "done"]
+    during = json.loads(copy.read_bytes())
+    assert during["steps"][0]["status"] == "running" and "after" not in during
     last = journal.latest()
     assert [(step.status, step.exit_code) for step in last.steps] == [("done", 0), ("failed", 3)]
     assert last.before[0].name == "torch"
+    assert last.after is not None and last.after[0].version == "2.6.0"
 
 
-def test_going_back_removes_what_came_and_brings_back_what_went() -> None:
-    before = [
-        dist("torch", "2.5.1+cu121"),
-        dist("numpy", "1.26.4"),
-        dist("mine", "1.0", url="https://example.org/mine-1.0-py3-none-any.whl"),
-        dist("same", "3"),
-    ]
-    now = environment(dist("torch", "2.11.0"), dist("extra", "9"), dist("same", "3"))
-    commands = [step.command for step in plan_return(before, now)]
-    assert commands[0] == "/env/bin/python -m pip uninstall -y extra"
-    assert commands[1].endswith("'mine @ https://example.org/mine-1.0-py3-none-any.whl'")
-    assert commands[2].endswith("--no-deps numpy==1.26.4")
-    assert "torch==2.5.1+cu121" in commands[3]
-    assert "--index-url https://download.pytorch.org/whl/cu121" in commands[3]
-    assert len(commands) == 4
+def test_a_repair_that_was_killed_in_its_first_command_can_be_taken_back() -> None:
+    journal.start(environment(dist("torch", "2.5.1")), ["true"]).mark(0, "running")
+    assert journal.latest().after is None
 
 
-def test_conda_packages_come_back_by_their_exact_builds() -> None:
-    before = [CondaPackage("pytorch", "2.5.1", "cuda126_py312_h1", "conda-forge")]
-    python = PythonEnv(
-        executable="/env/bin/python",
-        prefix="/env",
-        kind="conda",
-        manager="conda",
-        distributions=(Distribution("torch", "2.5.1", "/env/site", installer="conda"),),
-        conda_packages=(
-            CondaPackage("pytorch", "2.5.1", "cpu_py312_h2", "conda-forge"),
-            CondaPackage("extra", "1", "h0", "conda-forge"),
-        ),
-    )
-    commands = [step.command for step in plan_return([], Snapshot(python=python), before)]
-    assert commands == [
-        "conda remove -y -p /env extra",
-        "conda install -y -p /env --no-deps -c conda-forge pytorch=2.5.1=cuda126_py312_h1",
-    ]
+def test_an_interrupted_command_ends_before_what_is_there_is_written_down(tmp_path: Path) -> None:
+    """As after Ctrl-C: the installer tidies up, and its changes are known afterwards."""
+    record = journal.start(environment(dist("torch", "2.5.1")), ["true"])
+    tidied = tmp_path / "tidied"
+    parent = os.getpid()
+    step = Step(f"trap '' INT; sleep 0.5; kill -INT {parent}; sleep 1; touch '{tidied}'")
 
+    def look() -> Snapshot:
+        assert tidied.exists()
+        return environment()
 
-def test_nothing_changed_needs_no_way_back() -> None:
-    assert plan_return([dist("a", "1")], environment(dist("A", "1"))) == ()
+    with pytest.raises(KeyboardInterrupt):
+        run([step], record=record, look=look)
+    last = journal.latest()
+    assert last.steps[0].status == "interrupted" and last.after == ()
 
 
 def test_the_repair_of_a_named_environment_is_the_one_that_is_undone() -> None:

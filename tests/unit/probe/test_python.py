@@ -198,6 +198,29 @@ def test_a_dist_info_without_metadata_is_named_after_its_folder(tmp_path: Path) 
     assert names(read(root).python) == {"flash_attn": "2.7.0", "broken": ""}
 
 
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({"url": "https://example.org/a-1.zip", "archive_info": {}}, "https://example.org/a-1.zip"),
+        ({"url": "file:///a", "dir_info": {"editable": True}}, "editable+file:///a"),
+        ({"url": "file:///a", "dir_info": {}}, "file:///a"),
+        (
+            {"url": "https://example.org/a", "vcs_info": {"vcs": "git", "commit_id": "0123"}},
+            "git+https://example.org/a@0123",
+        ),
+        ({"url": "https://example.org/a", "vcs_info": {}}, None),
+        ({"archive_info": {}}, None),
+    ],
+)
+def test_where_a_distribution_came_from_can_be_installed_from(
+    tmp_path: Path, document: dict[str, object], told: str | None
+) -> None:
+    root = make_root(tmp_path)
+    add_dist(add_python(root), "a", "1", direct_url=document)
+    (found,) = read(root).python.distributions
+    assert found.direct_url == told
+
+
 def test_two_records_of_one_name_are_both_kept(tmp_path: Path) -> None:
     root = make_root(tmp_path)
     site = add_python(root)

@@ -1,4 +1,5 @@
-"""What a repair has to remember so that it can be undone: written before the first change.
+"""What a repair has to remember so that it can be undone: written before the first change, and
+brought up to date around each command, so that later changes of others can be told from its own.
 
 One JSON file a repair, in the user's state folder, named by its time; readable by people.
 """
@@ -21,12 +22,17 @@ from cuready.snapshot import CondaPackage, Distribution, Snapshot
 
 __all__ = ["Entry", "Record", "folder", "latest", "start"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 did not say what was installed afterwards
+
+_BEGUN = ("running", "interrupted", "done", "failed")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One command of the repair and how it ended; ``pending`` until it was reached."""
+    """One command of the repair and how it ended; ``pending`` until it was reached.
+
+    What is still ``running`` when nobody runs it was killed.
+    """
 
     command: str
     status: str = "pending"
@@ -35,7 +41,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Record:
-    """One repair: the environment, what was installed before, and each step."""
+    """One repair: the environment, what was installed before and after, and each step.
+
+    ``after`` and ``conda_after`` are None while a command runs, and where nobody saw how it ended.
+    """
 
     schema_version: int = SCHEMA_VERSION
     taken_at: str = ""
@@ -43,6 +52,8 @@ class Record:
     prefix: str | None = None
     before: tuple[Distribution, ...] = ()
     conda_before: tuple[CondaPackage, ...] = ()
+    after: tuple[Distribution, ...] | None = None
+    conda_after: tuple[CondaPackage, ...] | None = None
     steps: tuple[Entry, ...] = ()
     undone: bool = False
     path: str = field(default="")
@@ -62,12 +73,22 @@ class Record:
             ) from None
 
     def mark(self, index: int, status: str, exit_code: int | None = None) -> Record:
-        """The record with step ``index`` ended, saved."""
+        """The record with what became of step ``index``, saved."""
         steps = list(self.steps)
         steps[index] = replace(steps[index], status=status, exit_code=exit_code)
         marked = replace(self, steps=tuple(steps))
         marked.save()
         return marked
+
+    def seen(self, now: Snapshot | None) -> Record:
+        """The record with what is installed ``now``; None: nobody knows. It is not saved yet."""
+        if now is None:
+            return replace(self, after=None, conda_after=None)
+        return replace(
+            self,
+            after=tuple(map(_kept, now.python.distributions)),
+            conda_after=tuple(map(_kept_conda, now.python.conda_packages)),
+        )
 
 
 def folder() -> Path:
@@ -82,11 +103,8 @@ def start(snapshot: Snapshot, commands: Sequence[str]) -> Record:
         taken_at=snapshot.taken_at,
         python=snapshot.python.executable,
         prefix=snapshot.python.prefix,
-        before=tuple(_kept(item) for item in snapshot.python.distributions),
-        conda_before=tuple(
-            CondaPackage(item.name, item.version, item.build, item.channel)
-            for item in snapshot.python.conda_packages
-        ),
+        before=tuple(map(_kept, snapshot.python.distributions)),
+        conda_before=tuple(map(_kept_conda, snapshot.python.conda_packages)),
         steps=tuple(Entry(command) for command in commands),
         path=str(folder() / f"{stamp}-{os.getpid()}.json"),
     )
@@ -105,6 +123,10 @@ def _kept(item: Distribution) -> Distribution:
     )
 
 
+def _kept_conda(item: CondaPackage) -> CondaPackage:
+    return CondaPackage(item.name, item.version, item.build, item.channel)
+
+
 def latest(prefix: str | None = None) -> Record:
     """The last repair that changed something and was not undone, of ``prefix`` where it is given.
 
@@ -114,7 +136,7 @@ def latest(prefix: str | None = None) -> Record:
         record = _read(path)
         if prefix is not None and record.prefix != prefix:
             continue
-        if not record.undone and any(step.status in ("done", "failed") for step in record.steps):
+        if not record.undone and any(step.status in _BEGUN for step in record.steps):
             return record
     where = f" in {prefix}" if prefix is not None else ""
     raise InputError(f"no repair to undo{where}", hint=f"cuready keeps its records in {folder()}")
