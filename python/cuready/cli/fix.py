@@ -88,7 +88,9 @@ def _show_plan(steps: Sequence[Step], output_format: str, *, clean: bool) -> int
         _common.emit_json(_common.document({"steps": [step.to_dict() for step in steps]}))
     elif steps:
         _print_steps(steps)
-        click.echo("\nNothing was changed. Run it with `cuready fix --apply`.")
+        theirs = all(step.manual for step in steps)
+        how = "Every step is yours to run." if theirs else "Run it with `cuready fix --apply`."
+        click.echo(f"\nNothing was changed. {how}")
     elif clean:
         click.echo("Nothing to repair.")
     else:
@@ -192,8 +194,7 @@ def _report(
         }
         _common.emit_json(_common.document(body))
     else:
-        for outcome in outcomes:
-            click.echo(f"{outcome.status:>11}  {outcome.step.command}")
+        _print_outcomes(outcomes)
         for title, items in (
             ("repaired", difference.gone),
             ("new", difference.appeared),
@@ -204,6 +205,12 @@ def _report(
         if not outcomes:
             click.echo("Nothing to repair.")
     return _common.EXIT_FAILED if failed or left.failed else _common.EXIT_OK
+
+
+def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        reason = f"  ({outcome.step.manual})" if outcome.step.manual else ""
+        click.echo(_common.printable(f"{outcome.status:>11}  {outcome.step.command}{reason}"))
 
 
 def _undo(prefix: str | None, yes: bool, output_format: str) -> int:
@@ -239,9 +246,7 @@ def _undo(prefix: str | None, yes: bool, output_format: str) -> int:
 
 
 def _print_return(outcomes: Sequence[Outcome], rest: Return, repair: str) -> None:
-    for outcome in outcomes:
-        reason = f"  ({outcome.step.manual})" if outcome.step.manual else ""
-        click.echo(_common.printable(f"{outcome.status:>11}  {outcome.step.command}{reason}"))
+    _print_outcomes(outcomes)
     for line in rest.left:
         click.echo(_common.printable(f"{'left alone':>11}  {line}"))
     told = "not all of it" if rest.steps else "but for that" if rest.left else "all of it"

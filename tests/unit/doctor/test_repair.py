@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from cuready.doctor.checks.environments import pip_over_conda
 from cuready.doctor.finding import Finding, Fix, Risk, Severity
 from cuready.doctor.repair import journal
 from cuready.doctor.repair.plan import Step, plan_repair
 from cuready.doctor.repair.programs import lacking_in
 from cuready.doctor.repair.run import run_steps
 from cuready.errors import InputError
-from cuready.snapshot import Distribution, Packaging, PythonEnv, Snapshot
+from cuready.snapshot import CondaPackage, Distribution, Packaging, PythonEnv, Snapshot
 
 
 def finding(
@@ -182,3 +183,25 @@ def test_a_state_folder_that_cannot_be_written_stops_the_repair(
     monkeypatch.setenv("XDG_STATE_HOME", str(blocked))
     with pytest.raises(InputError, match="file"):
         journal.start(environment(), ["true"])
+
+
+@pytest.mark.parametrize(
+    ("available", "start"),
+    [
+        (("pip", "uv"), "uv pip uninstall"),
+        (("pip",), "/env/bin/python -m pip uninstall"),
+        ((), "uv pip uninstall"),  # nobody looked
+    ],
+)
+def test_what_uv_put_over_condas_goes_with_what_is_here(
+    available: tuple[str, ...], start: str
+) -> None:
+    conda = replace(
+        environment(dist("torch", "2.6.0", "uv")).python,
+        kind="conda",
+        manager="conda",
+        conda_packages=(CondaPackage("pytorch", "2.5.1", "cuda126_py312_h1", "conda-forge"),),
+    )
+    snapshot = Snapshot(python=conda, packaging=Packaging(available=available))
+    (found,) = pip_over_conda(snapshot)
+    assert found.fix[0].commands[0].startswith(start)

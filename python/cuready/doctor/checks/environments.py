@@ -13,6 +13,7 @@ from cuready._util import normalize
 from cuready.doctor import catalogue, facts, things
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Severity
 from cuready.doctor.installers import (
+    can_be_run,
     for_environment,
     for_package,
     join,
@@ -56,7 +57,8 @@ def pip_over_conda(snapshot: Snapshot) -> Outcome:
         return ()
     item = foreign[0]
     owner = for_environment(snapshot)
-    pip = replace(owner, manager=item.installer or "pip")  # not conda, which owns the other one
+    # Not conda, which owns the other one.
+    pip = can_be_run(snapshot, replace(owner, manager=item.installer or "pip"))
     return [
         catalogue.finding(
             "PY07",
