@@ -26,6 +26,7 @@ from cuready.snapshot import (
     Kernelspec,
     LibraryFile,
     ModuleOrigin,
+    Packaging,
     PythonEnv,
     RecordProblem,
     Resolution,
@@ -129,7 +130,7 @@ def replaced_by_a_dependency() -> Snapshot:
 def lock_file_says_cuda() -> Snapshot:
     """uv.lock pins +cu128, the plain CPU wheel is installed."""
     env = torch_env("2.8.0", None, manager="uv", project_pins={"uv.lock torch": "2.8.0+cu128"})
-    return gpu_box(python=env)
+    return edit(gpu_box(python=env), packaging=Packaging(available=("uv", "apt-get")))
 
 
 @fault("PY04")
