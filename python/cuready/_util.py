@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "READ_LIMIT",
+    "check_numbers",
     "data_text",
     "format_bytes",
     "normalize",
@@ -64,6 +67,22 @@ def normalize(name: str) -> str:
     ``packaging.utils`` has it too, with wheel tags, logging and ``platform`` in its wake.
     """
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def check_numbers(wanted: SpecifierSet) -> None:
+    """Raise ValueError where a number in ``wanted`` has more digits than Python takes.
+
+    Otherwise it would be raised by whichever comparison reaches that number first: a set of
+    specifiers stops at the first one that does not hold.
+    """
+    from packaging.version import InvalidVersion, Version  # not for `--version`
+
+    for item in wanted:
+        try:
+            Version(item.version.removesuffix(".*"))
+        except InvalidVersion:
+            if item.operator != "===":  # whose right side is any text
+                raise
 
 
 def data_text(package: str, path: str) -> str:

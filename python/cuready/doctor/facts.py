@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from cuready._util import normalize
+from cuready._util import check_numbers, normalize
 from cuready.compat import gpus as gpu_tables
 from cuready.compat.capability import ComputeCapability, parse_capability
 from cuready.errors import CompatError
@@ -20,6 +21,9 @@ from cuready.snapshot import (
     PciGpu,
     Snapshot,
 )
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 __all__ = [
     "bare_linux",
@@ -37,6 +41,7 @@ __all__ = [
     "origin",
     "platform_tag",
     "python_tag",
+    "requirement",
     "torch_cuda",
     "version",
     "wants_cuda",
@@ -44,6 +49,18 @@ __all__ = [
 
 # Where a forward-compatibility package (cuda-compat-12-8, conda's cuda-compat) keeps its libcuda.
 COMPAT_FOLDER = re.compile(r"/(?:cuda-)?compat(?:/|$)")
+
+
+def requirement(text: str) -> Requirement | None:
+    """A line of ``Requires-Dist``; None when it is none, or holds a number that Python refuses."""
+    from packaging.requirements import Requirement  # a parser to build
+
+    try:
+        found = Requirement(text)
+        check_numbers(found.specifier)
+    except ValueError:  # InvalidRequirement, and what int() says to thousands of digits
+        return None
+    return found
 
 
 def version(text: str | None) -> Version | None:

@@ -14,10 +14,10 @@ from pathlib import Path
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from cuready._util import one_line
-from cuready.errors import EnvError, RecipeError
+from cuready.env.ranges import version_range
+from cuready.errors import EnvError
 
-__all__ = ["HostPython", "ask", "choose"]
+__all__ = ["PYTHON_LIKE", "HostPython", "ask", "choose"]
 
 # Distributions take the wheel out of ensurepip and keep it in WHEEL_PKG_DIR (Debian, Fedora).
 ASK = """
@@ -42,6 +42,7 @@ print(json.dumps({
     "wheel": wheel,
 }))
 """
+PYTHON_LIKE = ">=3.10,<3.14"
 NEWEST_MINOR, OLDEST_MINOR = 16, 8
 
 
@@ -105,14 +106,7 @@ def choose(wanted: str, *, exactly: str | None = None) -> HostPython:
     what is there, and for a Python without ensurepip the Debian package that has it; RecipeError
     when ``wanted`` is no range.
     """
-    try:
-        allowed = SpecifierSet(wanted)
-        allowed.contains("3.12")  # a number of thousands of digits is refused only here
-    except ValueError:
-        raise RecipeError(
-            f"python.version: {one_line(wanted, 60)!r} is not a range of versions",
-            hint="write it like >=3.10,<3.14",
-        ) from None
+    allowed = version_range(wanted, "python.version", like=PYTHON_LIKE)
     seen: dict[Path, HostPython] = {}
     for path in candidates():
         found = ask(path)

@@ -10,11 +10,13 @@ from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
-from cuready._util import one_line, parse_toml, tomllib
+from cuready._util import check_numbers, one_line, parse_toml, tomllib
 from cuready.env.importing.modernise import modernise
 from cuready.env.importing.request import Request, parse_conda_spec, requirement_name
+from cuready.env.interpreters import PYTHON_LIKE
+from cuready.env.ranges import version_range
 from cuready.env.recipe import Recipe, find, from_document, problems
 from cuready.errors import RecipeError
 
@@ -97,7 +99,7 @@ def _specs(recipe: Recipe) -> Iterator[Problem]:
 def _is_cuda_11(version: str) -> bool:
     try:
         return Version(version.strip("=*.")) < Version("12")
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, too many digits for int()
         return False
 
 
@@ -105,7 +107,7 @@ def _requirements(recipe: Recipe) -> Iterator[Problem]:
     where = f"{recipe.path}: pip.requirements"
     for text in recipe.pip:
         try:
-            Requirement(text).specifier.contains("1")  # a number of 5,000 digits fails only here
+            check_numbers(Requirement(text).specifier)
         except ValueError as error:
             yield Problem("error", where, f"{one_line(text)}: {str(error).splitlines()[0]}")
     names = {requirement_name(text) for text in recipe.pip}
@@ -159,6 +161,7 @@ def _gpu_rules(recipe: Recipe) -> Iterator[Problem]:
     where = f"{recipe.path}: gpu"
     if recipe.gpu_require and recipe.gpu_forbid:
         yield Problem("error", where, "require and forbid contradict each other")
+    yield from _versions(recipe)
     for rule in recipe.rules:
         if rule.instead:
             try:
@@ -173,6 +176,26 @@ def _gpu_rules(recipe: Recipe) -> Iterator[Problem]:
     ):
         message = "no build.expect: an old driver would silently get the CPU build"
         yield Problem("warning", where, message)
+
+
+def _versions(recipe: Recipe) -> Iterator[Problem]:
+    """Ranges and versions that are none: `env create` would refuse them."""
+    for rule in recipe.rules:
+        try:
+            rule.applies()
+        except RecipeError as error:
+            yield Problem("error", recipe.path, f"{error.message}; {error.hint}")
+    try:
+        version_range(recipe.host_python or "", "python.version", like=PYTHON_LIKE)
+    except RecipeError as error:
+        yield Problem("error", recipe.path, f"{error.message}; {error.hint}")
+    if recipe.min_driver_cuda is not None:
+        try:
+            Version(recipe.min_driver_cuda)
+        except ValueError:
+            told = one_line(recipe.min_driver_cuda, 60)
+            where = f"{recipe.path}: gpu.min_driver_cuda"
+            yield Problem("error", where, f"{told!r} is not a version, like 12.4")
 
 
 def _proofs(recipe: Recipe) -> Iterator[Problem]:

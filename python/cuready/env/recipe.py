@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from cuready._util import data_text, one_line, parse_toml, tomllib
+from cuready.env.ranges import version_range
 from cuready.errors import RecipeError
 
 __all__ = [
@@ -66,14 +66,8 @@ class GpuRule:
 
 
 def _within(field: str, text: str, value: Version | None) -> bool:
-    try:
-        wanted = SpecifierSet(text)
-        return value is not None and value in wanted
-    except ValueError:  # InvalidSpecifier, and what int() says to thousands of digits
-        raise RecipeError(
-            f"gpu.rule.when.{field}: {one_line(text, 60)!r} is not a range of versions",
-            hint="write it like >=7.5 or >=12,<13",
-        ) from None
+    wanted = version_range(text, f"gpu.rule.when.{field}", like=">=7.5 or >=12,<13")
+    return value is not None and value in wanted
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from tests.zoo import exhibits
+from tests.zoo.base import gpu_box
 
 from cuready.doctor.engine import diagnose
-from cuready.snapshot import Snapshot
+from cuready.snapshot import Distribution, Snapshot
 
 MACHINES = [item for kind in ("healthy", "fault", "near miss") for item in exhibits(kind)]
 ODD = (
@@ -67,3 +68,29 @@ def test_damaged_machine_crashes_no_check(seed: int, odds: float) -> None:
         assert isinstance(snapshot, Snapshot)
         for result in diagnose(snapshot).checks:
             assert not result.reason.startswith("the check itself failed"), (item.name, result)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        f"torch=={'9' * 5000}",
+        f"torch>=99,<{'9' * 5000}",
+        f"torch==2.8.0,!={'9' * 5000}",
+        f"numpy>=99,<{'9' * 5000}",
+    ],
+)
+def test_a_requirement_with_a_number_without_end_crashes_no_check(wanted: str) -> None:
+    """Python's int() takes 4300 digits, and says so with a ValueError of its own."""
+    box = gpu_box()
+    names = ("torch-tensorrt", "torchvision", "torchaudio", "tensorflow", "onnxruntime-gpu")
+    site = box.python.site_packages[0] if box.python.site_packages else "/site"
+    odd = tuple(Distribution(name, "2.8.0", site, requires=(wanted,)) for name in names)
+    python = dataclasses.replace(
+        box.python,
+        distributions=tuple(
+            dataclasses.replace(item, requires=(wanted,)) for item in box.python.distributions
+        )
+        + odd,
+    )
+    for result in diagnose(dataclasses.replace(box, python=python)).checks:
+        assert not result.reason.startswith("the check itself failed"), result

@@ -5,11 +5,15 @@ from __future__ import annotations
 import ast
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from cuready._util import check_numbers
 from cuready.compat.capability import parse_capability
+from cuready.env.importing.write import EXPORTS
 from cuready.env.interpreters import choose
 from cuready.env.lint import lint_file, lint_recipe
 from cuready.env.recipe import GpuRule, Recipe, find, load, loads, shipped
@@ -120,6 +124,57 @@ def test_a_rule_applies_only_where_it_is_known_to() -> None:
     both = GpuRule(capability="<7.5", driver_cuda=">=13")
     assert both.applies(capability=Version("6.1"), driver_cuda=Version("13.0"))
     assert not both.applies(capability=Version("6.1"), driver_cuda=Version("12.9"))
+
+
+# More digits than int() takes: in any place of a range, reached by a comparison or not.
+ENDLESS = "9" * 5000
+ENDLESS_RANGES = [
+    f">={ENDLESS}",
+    f">=3.10,<4{ENDLESS}",
+    f"<4{ENDLESS},>=3.10",
+    f">=99,<4{ENDLESS}",
+    f"<1,>=3.{ENDLESS}",
+    f">=99,==3.{ENDLESS}.*",
+    f">=99,~=3.{ENDLESS}",
+    f">=99,!=3.1rc{ENDLESS}",
+    f">=99,<{ENDLESS}!3",
+    f">=99,==3+{ENDLESS}",
+    f">=99,==={ENDLESS}",
+]
+
+
+@pytest.mark.parametrize("bad", ENDLESS_RANGES)
+def test_a_number_without_end_is_found_wherever_it_stands(bad: str) -> None:
+    with pytest.raises(RecipeError, match=r"python\.version: .*is not a range of versions"):
+        choose(bad)
+    rule = GpuRule(capability=bad, constraints=("cuda-version 12.*",))
+    for version in (None, Version("8.0")):
+        with pytest.raises(RecipeError, match=r"gpu\.rule\.when\.capability: "):
+            rule.applies(capability=version)
+    recipe = loads(MINIMAL.replace('["six"]', f'["six{bad}"]', 1), "mine.toml")
+    assert any("pip.requirements" in problem.where for problem in lint_recipe(recipe))
+    with pytest.raises(RecipeError, match=r"pip\.requirements: "):
+        EXPORTS["pixi.toml"](recipe)
+
+
+def test_any_text_may_be_compared_literally() -> None:
+    check_numbers(SpecifierSet("===mine"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"host_python": f">=99,<{ENDLESS}"}, "python.version: "),
+        ({"host_python": "three"}, "python.version: "),
+        ({"rules": (GpuRule(glibc="2.17"),)}, "gpu.rule.when.glibc: '2.17' is not a range"),
+        ({"min_driver_cuda": "twelve"}, "'twelve' is not a version"),
+        ({"min_driver_cuda": ENDLESS}, "is not a version"),
+        ({"specs": (f"cudatoolkit {ENDLESS}",)}, "ended with CUDA 11"),
+    ],
+)
+def test_lint_names_what_creating_would_refuse(changes: dict[str, Any], told: str) -> None:
+    recipe = dataclasses.replace(loads(MINIMAL, "mine.toml"), **changes)
+    assert any(told in problem.message for problem in lint_recipe(recipe))
 
 
 @pytest.mark.parametrize("bad", ["7.5", ">=7,5", "newer than 7.5", ">=" + "9" * 5000])

@@ -131,16 +131,12 @@ def _torch_wanted(item: Distribution) -> Version | None:
     for line in item.requires:
         plain = _PLAIN_PIN.fullmatch(line)
         if plain:
-            return Version(Version(plain[1]).base_version)
+            pin = facts.version(plain[1])
+            return Version(pin.base_version) if pin else None
         if not line.startswith("torch") or "==" not in line:
             continue
-        from packaging.requirements import InvalidRequirement, Requirement  # a parser to build
-
-        try:
-            requirement = Requirement(line)
-        except InvalidRequirement:
-            continue
-        if requirement.name == "torch":
+        requirement = facts.requirement(line)
+        if requirement is not None and requirement.name == "torch":
             for specifier in requirement.specifier:
                 if specifier.operator == "==" and not specifier.version.endswith(".*"):
                     return Version(Version(specifier.version).base_version)

@@ -117,15 +117,7 @@ def jax_wants_newer_cudnn(snapshot: Snapshot) -> Outcome:
 
 
 def _requirements(item: Distribution) -> list[Requirement]:
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    found = []
-    for text in item.requires:
-        try:
-            found.append(Requirement(text))
-        except InvalidRequirement:
-            continue
-    return found
+    return [found for text in item.requires if (found := facts.requirement(text)) is not None]
 
 
 def _l4t_release(text: str | None) -> int | None:

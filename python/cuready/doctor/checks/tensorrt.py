@@ -250,17 +250,14 @@ def _torch_tensorrt(snapshot: Snapshot) -> Outcome:
     torch = facts.installed(snapshot, "torch")
     if not bridge or not torch:
         return Skipped("one TensorRT family, no Torch-TensorRT") if not bridge else ()
-    from packaging.requirements import InvalidRequirement, Requirement
-
     have = facts.version(torch[0].version)
     if have is None:
         return Unknown(f"torch {torch[0].version!r} is not a version")
     for line in bridge[0].requires:
-        try:
-            requirement = Requirement(line)
-        except InvalidRequirement:
+        requirement = facts.requirement(line)
+        if requirement is None or requirement.name != "torch":
             continue
-        if requirement.name != "torch" or requirement.specifier.contains(have.base_version, True):
+        if requirement.specifier.contains(have.base_version, True):
             continue
         owner = for_package(snapshot, "torch-tensorrt")
         fitting = f"torch-tensorrt=={have.major}.{have.minor}.*"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from cuready._util import one_line
+from cuready._util import check_numbers, one_line
 from cuready.env.importing.modernise import Modern
 from cuready.env.importing.request import Request, requirement_name
 from cuready.env.recipe import Recipe
@@ -247,12 +247,14 @@ def _pixi_pair(spec: str) -> tuple[str, Any]:
 
 
 def _pixi_pip(item: str) -> tuple[str, Any]:
-    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.requirements import Requirement
 
     try:
         requirement = Requirement(item)
-    except InvalidRequirement as error:
-        raise RecipeError(f"pip.requirements: {item!r}: {one_line(error)}") from None
+        check_numbers(requirement.specifier)
+    except ValueError as error:  # InvalidRequirement, too many digits for int()
+        told = f"{one_line(item, 60)!r}: {one_line(error)}"
+        raise RecipeError(f"pip.requirements: {told}") from None
     if requirement.url:
         return requirement.name, {"url": requirement.url}
     version = str(requirement.specifier) or "*"
