@@ -20,8 +20,10 @@ from cuready._util import one_line
 from cuready.errors import CureadyError
 
 __all__ = [
+    "C_INT",
     "EXIT_FAILED",
     "EXIT_OK",
+    "WEEK_S",
     "FiniteRange",
     "document",
     "emit_json",
@@ -41,6 +43,11 @@ EXIT_INTERRUPTED = 130  # what a shell reports for a program that SIGINT ended
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+WEEK_S = 604_800.0
+"""The longest time that can be asked for: poll(2) counts no more than 24 days of milliseconds."""
+C_INT = 2**31 - 1
+"""The largest number of a GPU or a profile that CUDA and TensorRT can be asked for."""
+
 
 class FiniteRange(click.FloatRange):
     """A finite number: Click's range lets ``nan`` through, which is neither below nor above."""
@@ -48,10 +55,9 @@ class FiniteRange(click.FloatRange):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
+        if not math.isfinite(click.FLOAT.convert(value, param, ctx)):
             self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
+        return float(super().convert(value, param, ctx))
 
 
 def format_option(*formats: str, default: str = "text") -> Callable[[F], F]:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from cuready.cli._common import FiniteRange, document, emit_json, format_option, progress
+from cuready.cli._common import (
+    C_INT,
+    WEEK_S,
+    FiniteRange,
+    document,
+    emit_json,
+    format_option,
+    progress,
+)
 from cuready.errors import InputError, TensorRTError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -18,11 +27,11 @@ LIBRARY = click.option(
     type=click.Path(exists=True, path_type=Path),
     help="The TensorRT library to use instead of the one that is found.",
 )
-DEVICE = click.option("--device", type=click.IntRange(min=0), default=0, show_default=True,
+DEVICE = click.option("--device", type=click.IntRange(0, C_INT), default=0, show_default=True,
                       help="Number of the GPU, as CUDA counts.")  # fmt: skip
 PLUGINS = click.option("--plugin", "plugins", multiple=True, type=FILE,
                        help="A plugin library to load first.")  # fmt: skip
-PROFILE = click.option("--profile", type=click.IntRange(min=0), default=0, show_default=True,
+PROFILE = click.option("--profile", type=click.IntRange(0, C_INT), default=0, show_default=True,
                        help="Number of the optimization profile.")  # fmt: skip
 SHAPES = click.option("--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224",
                       help="Shape of an input whose shape is open.")  # fmt: skip
@@ -108,7 +117,8 @@ def inspect(
 @click.option("--output", "outputs", multiple=True, metavar="NAME=FILE.npy",
               help="Where an output goes.")  # fmt: skip
 @SHAPES
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Of the random inputs.")  # fmt: skip
 @click.option("--mean", default="0", show_default=True, help="Of images, by channel: 0.48,0.45,0.4")
 @click.option("--std", default="1", show_default=True, help="Of images, by channel.")
 @LIBRARY
@@ -127,6 +137,7 @@ def run(
     np = feeds.numpy()
     targets = feeds.assignments(outputs, "--output")
     given = feeds.assignments(inputs, "--input")
+    means, deviations = _numbers(mean, "--mean"), _numbers(std, "--std")
     open_shapes = feeds.parse_shapes(shapes, "--shape")
     loaded = _load(file, library, device, plugins)
     for name in targets:
@@ -138,8 +149,8 @@ def run(
         given,
         open_shapes,
         seed=seed,
-        mean=_numbers(mean, "--mean"),
-        std=_numbers(std, "--std"),
+        mean=means,
+        std=deviations,
     )
     results = loaded.create_context(profile=profile).run(arrays)
     feeds.save(results, targets)
@@ -172,16 +183,19 @@ def run(
 
 def _numbers(text: str, option: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(","))
+        numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"{option} {text!r}: numbers with commas between are needed") from None
+        numbers = ()
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise InputError(f"{option} {text!r}: numbers with commas between are needed")
+    return numbers
 
 
 @engine.command()
 @click.argument("file", type=FILE)
-@click.option("--duration", type=FiniteRange(min=0.01), default=3.0, show_default=True,
+@click.option("--duration", type=FiniteRange(0.01, WEEK_S), default=3.0, show_default=True,
               help="Seconds of measuring, for each plan.")  # fmt: skip
-@click.option("--warmup", type=FiniteRange(min=0), default=0.2, show_default=True,
+@click.option("--warmup", type=FiniteRange(0, WEEK_S), default=0.2, show_default=True,
               help="Seconds before it.")  # fmt: skip
 @click.option("--streams", type=click.IntRange(1, 64), default=1, show_default=True,
               help="Contexts that run at the same time, each on a stream.")  # fmt: skip
@@ -269,13 +283,14 @@ def _bound(name: str) -> Callable[[F], F]:
     help="Other GPUs run it too: Ampere and newer, or the same compute capability.",
 )
 @click.option("--refit", is_flag=True, help="Weights can be replaced later.")
-@click.option("--workspace", type=click.IntRange(min=1), metavar="MIB", help="Memory at most.")
+@click.option("--workspace", type=click.IntRange(1, 2**43), metavar="MIB",
+              help="Memory at most.")  # fmt: skip
 @click.option("--optimization", type=click.IntRange(0, 5), help="How hard the builder tries.")
 @click.option("--timing-cache", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Measured times to read and to add to.")  # fmt: skip
 @click.option("--builder", type=click.Choice(("tensorrt", "rtx")),
               help="TensorRT or TensorRT for RTX, where both are installed.")  # fmt: skip
-@click.option("--timeout", type=FiniteRange(min=1), default=3600.0, show_default=True,
+@click.option("--timeout", type=FiniteRange(1, WEEK_S), default=3600.0, show_default=True,
               metavar="SECONDS", help="Give up after so long.")  # fmt: skip
 @PLUGINS
 @format_option()

@@ -10,30 +10,32 @@ from typing import Any
 
 import click
 
-from cuready.cli._common import FiniteRange, document
+from cuready.cli._common import C_INT, WEEK_S, FiniteRange, document
 from cuready.errors import InputError
 from cuready.selftest.model import Report
 from cuready.selftest.run import selftest as run_selftest
-from cuready.selftest.stages import STAGES, Options
+from cuready.selftest.stages import LARGEST_SHARE, STAGES, Options
 
 FORMATS = ("text", "json", "junit", "html")
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="At most ten seconds: smaller sizes, fewer rounds.")
-@click.option("--long", "minutes", type=FiniteRange(min=0, min_open=True), metavar="MINUTES",
+@click.option("--long", "minutes", metavar="MINUTES",
+              type=FiniteRange(min=0, max=WEEK_S / 60, min_open=True),
               help="After everything else, load the GPU for MINUTES and watch it.")  # fmt: skip
-@click.option("--device", type=click.IntRange(min=0), default=0, show_default=True,
+@click.option("--device", type=click.IntRange(0, C_INT), default=0, show_default=True,
               help="Number of the GPU, as CUDA counts.")  # fmt: skip
 @click.option("--engine", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="A TensorRT plan of your own to run too.")  # fmt: skip
 @click.option("--library", type=click.Path(exists=True, path_type=Path),
               help="The TensorRT library to use instead of the one that is found.")  # fmt: skip
-@click.option("--memory-share", type=float, metavar="SHARE",
+@click.option("--memory-share", metavar="SHARE",
+              type=FiniteRange(min=0, max=LARGEST_SHARE, min_open=True),
               help="Share of the free memory that the pattern goes over, such as 0.9.")  # fmt: skip
 @click.option("--only", multiple=True, metavar="STAGE", help="Only this stage and what it needs.")
 @click.option("--skip", multiple=True, metavar="STAGE", help="Not this stage.")
-@click.option("--stage-limit", type=FiniteRange(min=0.1), metavar="SECONDS",
+@click.option("--stage-limit", type=FiniteRange(0.1, WEEK_S), metavar="SECONDS",
               help="A stage without an answer for so long counts as hung.")  # fmt: skip
 @click.option("--list", "list_stages", is_flag=True, help="List the stages and stop.")
 @click.option(

@@ -59,6 +59,10 @@ STAGES: tuple[Stage, ...] = (
 OFFLINE = Stage("library", "TensorRT", "TensorRT loads and says its version", "tensorrt")
 
 
+LARGEST_SHARE = 0.98
+"""Of the free memory; the context of a child and its own copies need the rest."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What was asked for. ``minutes`` of soak make the mode "long"."""
@@ -76,8 +80,8 @@ class Options:
 
     def __post_init__(self) -> None:
         share = self.memory_share
-        if share is not None and not 0 < share <= 0.98:
-            message = f"--memory-share {share}: a share above 0 and up to 0.98 is needed"
+        if share is not None and not 0 < share <= LARGEST_SHARE:
+            message = f"--memory-share {share}: a share above 0 and up to {LARGEST_SHARE} is needed"
             raise InputError(message)
         known = {stage.id for stage in STAGES}
         for name in (*self.only, *self.skip):
