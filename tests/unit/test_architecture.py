@@ -14,7 +14,8 @@ import cuready
 
 PACKAGE = Path(cuready.__file__).resolve().parent
 
-# layer -> the layers it may import. `errors`, `_util`, `_codec`, `_cmake` and the version stand under all.
+# layer -> the layers it may import. `errors`, `_util`, `_codec`, `_cmake`, `_interrupt` and the
+# version stand under all.
 # `env` reaches `mirrors` because everything it installs comes through them; `selftest` and `cli`
 # reach `probe` to take the Snapshot that the pure layers work on.
 ALLOWED: dict[str, set[str]] = {
@@ -28,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "snapshot": set(),
     "runtime": {"_core"},
 }
-FOUNDATION = {"errors", "_util", "_codec", "_cmake", "__version__", ""}
+FOUNDATION = {"errors", "_util", "_codec", "_cmake", "_interrupt", "__version__", ""}
 UNDER_DIAGNOSIS = {"torch", "tensorflow", "jax", "jaxlib", "onnxruntime", "cupy", "tensorrt", "cv2"}
 # The one place that talks to somebody else's builder, in a child process of its own.
 BUILDER_PROCESS = {"selftest/builder_child.py"}

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from cuready import __version__
+from cuready._interrupt import EXIT_INTERRUPTED
 from cuready._util import one_line
 from cuready.errors import CureadyError
 
@@ -39,7 +40,6 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INCOMPLETE = 3
-EXIT_INTERRUPTED = 130  # what a shell reports for a program that SIGINT ended
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -168,9 +168,21 @@ def run(command: click.Command, argv: Sequence[str]) -> int:
         _drop_stdout()
         return EXIT_OK
     except Exception as error:
+        if _was_interrupt(error):
+            return _end("interrupted", "", "Interrupted", wants_json, EXIT_INTERRUPTED)
         if os.environ.get("CUREADY_DEBUG"):
             raise
         return _unforeseen(error, wants_json)
+
+
+def _was_interrupt(error: BaseException) -> bool:
+    """Whether Ctrl-C is behind ``error``: a class body that it stops fails with a RuntimeError."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
+        seen.append(cause)
+        cause = cause.__cause__
+    return isinstance(seen[-1], KeyboardInterrupt)
 
 
 def _unforeseen(error: Exception, wants_json: bool) -> int:
@@ -204,14 +216,23 @@ def _drop_stdout() -> None:
 
 
 def _wants_json(argv: Sequence[str]) -> bool:
-    for option, value in zip(argv, [*argv[1:], ""], strict=True):
+    for option, value in zip(argv, (*argv[1:], ""), strict=False):  # no words, no pairs
         if option == "--format=json" or (option == "--format" and value == "json"):
             return True
     return False
 
 
+# What Click since 8.2 raises for a group without a command; before, it printed the help itself.
+_NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(
+    kind for kind in (getattr(click.exceptions, "NoArgsIsHelpError", None),) if kind is not None
+)
+
+
 def _usage(error: click.UsageError, wants_json: bool) -> int:
     where = error.ctx.command_path if error.ctx is not None else "cuready"
+    if isinstance(error, _NO_ARGUMENTS) and error.ctx is not None and not wants_json:
+        click.echo(error.ctx.get_help(), err=True)  # that is its message, in many lines
+        return EXIT_USAGE
     return _end(
         one_line(error.format_message()),
         f"see `{where} --help`",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from cuready import __version__
+from cuready import __version__, _interrupt
 from cuready.cli import _common
 
 # name -> (module, attribute, one-line help). The help stands here so that `cuready --help`
@@ -56,7 +56,9 @@ class LazyGroup(click.Group):
             close = difflib.get_close_matches(args[0], COMMANDS, n=1)
             if close:
                 ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
-        return super().resolve_command(ctx, args)
+        found = super().resolve_command(ctx, args)
+        _interrupt.in_a_command()
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
