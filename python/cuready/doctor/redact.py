@@ -30,16 +30,19 @@ SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 
+# A report may hold a line of megabytes. So each pattern begins where a word begins, and nowhere else
+# in that word: one that may begin at every letter takes time that grows with the word's square.
 HOME_FOLDER = re.compile(r"(?P<root>/home/|/Users/|[A-Za-z]:\\Users\\)(?P<user>[^/\\\s:;,\"']+)")
-URL_CREDENTIALS = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)[^/\s@\"'<>]*@")
+URL_CREDENTIALS = re.compile(r"(?<=[\w+.-])://[^/\s@\"'<>]*@")
 CONDA_TOKEN = re.compile(r"/t/[A-Za-z0-9-]{4,}/")
 QUERY_SECRET = re.compile(
-    r"(?P<name>[?&](?:[\w-]*(?:token|key|secret|signature|sig|password|auth|credential)[\w-]*)=)[^&\s\"']+",
+    r"(?P<name>[?&](?=[\w-]*(?:token|key|secret|signature|sig|password|auth|credential))[\w-]+=)"
+    r"[^&\s\"']+",
     re.IGNORECASE,
 )
 ASSIGNED_SECRET = re.compile(
-    r"(?P<name>\b[\w-]*(?:token|secret|password|passwd|api_?key|access_?key|authorization)[\w-]*"
-    r"\s*[=:]\s*)(?:(?:bearer|basic|token)\s+)?[^\s,;\"'&]+",
+    r"(?<![\w-])(?=[\w-]*(?:token|secret|password|passwd|api_?key|access_?key|authorization))"
+    r"(?P<name>[\w-]+\s*[=:]\s*)(?:(?:bearer|basic|token)\s+)?[^\s,;\"'&]+",
     re.IGNORECASE,
 )
 # Token shapes, from the issuers' own documentation of their prefixes.
@@ -50,7 +53,7 @@ TOKEN_SHAPES = re.compile(
 )
 GPU_UUID = re.compile(r"\b(?P<kind>GPU|MIG)-(?P<body>[0-9a-fA-F]{4,8}(?:-[0-9a-fA-F]{0,12}){0,4})")
 BARE_UUID = re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b")
-EMAIL = re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b")
+EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b")
 MAC_ADDRESS = re.compile(r"\b(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\b")
 SERIAL = re.compile(r"(?P<name>\bserial(?:[ _-]?(?:number|no))?\s*[:=#]\s*)(?!serial)[\w-]+", re.I)
 SERIAL_NAME = re.compile(r"serial", re.IGNORECASE)
@@ -112,7 +115,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """``text`` without secrets, people and machines."""
-        text = URL_CREDENTIALS.sub(rf"\g<scheme>{HIDDEN}@", text)
+        text = URL_CREDENTIALS.sub(f"://{HIDDEN}@", text)
         text = CONDA_TOKEN.sub(f"/t/{HIDDEN}/", text)
         text = QUERY_SECRET.sub(rf"\g<name>{HIDDEN}", text)
         text = ASSIGNED_SECRET.sub(rf"\g<name>{HIDDEN}", text)

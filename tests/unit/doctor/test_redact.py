@@ -123,3 +123,20 @@ def test_a_redacted_snapshot_is_still_a_snapshot() -> None:
     snapshot = Snapshot.from_dict({"schema_version": 1, "environment": {"A": "/home/jane/x"}})
     redacted = Redactor(Identity(("jane",))).document(snapshot.to_dict())
     assert Snapshot.from_dict(redacted).environment == {"A": "/home/<user>/x"}
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["-N", "token-", "GPU-1234-", "a.", "a_", "a", "&token-", "a@a-", "&a=", "serial ", "/home/a"],
+)
+def test_a_line_of_many_thousands_of_characters_is_no_hang(word: str) -> None:
+    text = word * (200_000 // len(word))
+    assert Redactor(Identity(("alice",), ("/home/alice",), ("pc",))).text(text)
+
+
+def test_words_before_a_secret_do_not_hide_it() -> None:
+    for text in (
+        "--api-token=hush", "-ihttps://me:hush@host/simple", "x: token: hush", "?a=1&my-key_2=hush",
+        "a.token = Bearer hush", "1http://hush@host/", "password-token:hush", "-hush@example.org",
+    ):  # fmt: skip
+        assert "hush" not in Redactor(Identity()).text(text)
