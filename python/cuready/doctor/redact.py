@@ -30,8 +30,8 @@ SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 
-# A report may hold a line of megabytes. So each pattern begins where a word begins, and nowhere else
-# in that word: one that may begin at every letter takes time that grows with the word's square.
+# A report may hold a line of megabytes. So each pattern begins where a word begins, and nowhere
+# else in that word: one that may begin at every letter takes time that grows with its square.
 HOME_FOLDER = re.compile(r"(?P<root>/home/|/Users/|[A-Za-z]:\\Users\\)(?P<user>[^/\\\s:;,\"']+)")
 URL_CREDENTIALS = re.compile(r"(?<=[\w+.-])://[^/\s@\"'<>]*@")
 CONDA_TOKEN = re.compile(r"/t/[A-Za-z0-9-]{4,}/")
