@@ -115,8 +115,6 @@ def path_without_uv() -> str:
 
 @pytest.fixture(params=["pip", "uv"])
 def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Environment:
-    import cuready
-
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     wheel(wheels, "nvidia-nccl-cu12", "2.27.3", {LIBRARY: TWELVE})
@@ -135,8 +133,8 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Environment:
         "UV_CONFIG_FILE": str(config),
         "UV_CACHE_DIR": str(tmp_path / "uv-cache"),
         "XDG_STATE_HOME": str(tmp_path / "state"),
-        "PYTHONPATH": str(Path(cuready.__file__).resolve().parents[1]),
     }
+    variables.pop("PYTHONPATH", None)  # its packages, pip perhaps, would be the venv's as well
     if request.param == "uv":
         variables["PATH"] = path_with_uv(tmp_path / "bin")
     return Environment(tmp_path, request.param, variables)

@@ -228,3 +228,10 @@ def test_the_name_of_a_file_is_told_from_a_text() -> None:
     code, out, _ = explained(__file__)
     assert code == 1
     assert f"cuready explain - < {__file__}" in out
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.key or "-".join(rule.ids))
+def test_the_beginning_of_a_message_over_and_over_is_no_hang(rule: Rule) -> None:
+    for message in rule.messages:
+        begin = message[: max(12, len(message) // 3)].replace("\n", " ")
+        explain_text((begin + " ") * (150_000 // len(begin)))
