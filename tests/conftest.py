@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -16,6 +17,9 @@ from platformdirs import user_cache_path
 # Downloads of the tests live here. Read at import: the fixture below hides the user's cache.
 DOWNLOADS = Path(os.environ.get("CUREADY_TEST_CACHE") or user_cache_path("cuready-tests"))
 
+# A shell's background job ignores SIGINT, and so would every program that a test starts there.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LINUX = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64",
          "manylinux2014_x86_64", "manylinux1_x86_64", "any")  # fmt: skip
