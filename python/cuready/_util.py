@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import configparser
+
     from packaging.specifiers import SpecifierSet
 
     if sys.version_info >= (3, 11):
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "READ_LIMIT",
+    "bounded",
     "check_numbers",
     "data_text",
     "format_bytes",
@@ -25,6 +28,7 @@ __all__ = [
     "one_line",
     "parse_json",
     "parse_toml",
+    "read_ini",
     "tomllib",
     "write_atomically",
 ]
@@ -107,19 +111,76 @@ def parse_json(data: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def parse_toml(text: str) -> dict[str, Any]:
-    """The document in ``text``. Raises TOMLDecodeError (a ValueError), also for one that is nested
-    beyond measure and for a number of thousands of digits."""
-    from cuready._util import tomllib  # by __getattr__ above
+_MOST_LEVELS = 100  # no file that means anything nests deeper, and every walk over it recurses
+_BITS = 64  # what TOML promises; Python refuses to print an integer of 4300 digits
+_TOO_LONG = f"an integer of more than {_BITS} bits"
+_DOTTED_KEY = re.compile(
+    r"""(?:(?:(?<![A-Za-z0-9_-])[A-Za-z0-9_-]+"""
+    r"""|"(?:[^"\\\n]|\\.){0,1000}"|'[^'\n]{0,1000}')[ \t]*\.[ \t]*)+"""
+)
+_MANY_BLANKS = re.compile(r"\S[^\S\n]{1000}")
 
+
+def bounded(document: Any, most: int) -> Any:
+    """``document`` of a foreign file, when whoever walks over it comes back.
+
+    Raises ValueError when it is nested deeper than any walk can follow, has more than ``most``
+    values once YAML's aliases are written out, or an integer that cannot be printed.
+    """
+    pending = [(document, 0)]
+    seen = 0
+    while pending:
+        value, level = pending.pop()
+        if isinstance(value, (dict, list, tuple, set)):
+            if level == _MOST_LEVELS:
+                raise ValueError("nested too deeply")
+            seen += len(value)
+            if seen > most:
+                raise ValueError(f"more than {most} values")
+            items = value.values() if isinstance(value, dict) else value
+            pending.extend((item, level + 1) for item in items)
+        elif isinstance(value, int) and value.bit_length() > _BITS:
+            raise ValueError(_TOO_LONG)
+    return document
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The document in ``text``, whoever wrote it: :func:`bounded`, and within a time like its size.
+
+    Raises ValueError, which is a ``tomllib.TOMLDecodeError`` where the grammar was broken.
+    """
+    from cuready._util import tomllib  # not for `--version`
+
+    # The parser's time grows with the square of a dotted key's parts.
+    if text.count(".") > _MOST_LEVELS and any(
+        found[0].count(".") > _MOST_LEVELS for found in _DOTTED_KEY.finditer(text)
+    ):
+        raise ValueError("nested too deeply")
     try:
-        return tomllib.loads(text)
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         raise
     except RecursionError:
-        raise tomllib.TOMLDecodeError("nested too deeply") from None
-    except ValueError as error:  # int() has a limit
-        raise tomllib.TOMLDecodeError(str(error)) from None
+        raise ValueError("nested too deeply") from None
+    except ValueError:  # of int(): more than 4300 digits
+        raise ValueError(_TOO_LONG) from None
+    bounded(document, len(text))
+    return document
+
+
+def read_ini(parser: configparser.RawConfigParser, text: str) -> None:
+    """``parser.read_string(text)``, within a time like its size. Raises ``configparser.Error``.
+
+    The standard library's pattern of an option takes the square of the blanks before its ``=``.
+    """
+    import configparser  # most machines have no pip.conf
+
+    found = _MANY_BLANKS.search(text)
+    if found is not None:
+        error = configparser.ParsingError("<string>")
+        error.append(text.count("\n", 0, found.start()) + 1, "more than 1000 blanks in a row")
+        raise error
+    parser.read_string(text)
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from cuready._util import check_numbers, one_line, parse_toml, tomllib
+from cuready._util import check_numbers, one_line, parse_toml
 from cuready.env.importing.modernise import modernise
 from cuready.env.importing.request import Request, parse_conda_spec, requirement_name
 from cuready.env.interpreters import PYTHON_LIKE
@@ -50,7 +50,7 @@ def lint_file(path: Path) -> list[Problem]:
         raise RecipeError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 at byte {error.start}") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         return [Problem("error", str(path), f"not TOML: {error}")]
     found = [_from_schema(path, told) for told in problems(document, text)]
     if found:
@@ -202,7 +202,7 @@ def _proofs(recipe: Recipe) -> Iterator[Problem]:
     for proof in recipe.proofs:
         try:
             ast.parse(proof.code)
-        except (SyntaxError, ValueError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             line = f" line {error.lineno}" if isinstance(error, SyntaxError) else ""
             yield Problem(
                 "error", f"{recipe.path}: verify.run {proof.name!r}", f"not Python:{line}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from cuready._util import data_text, one_line, parse_toml, tomllib
+from cuready._util import data_text, one_line, parse_toml
 from cuready.env.ranges import version_range
 from cuready.errors import RecipeError
 
@@ -177,7 +177,7 @@ def loads(text: str, path: str = "recipe") -> Recipe:
     """A recipe from TOML text; ``path`` is how errors name it."""
     try:
         document = parse_toml(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise RecipeError(f"{path}: not TOML: {error}") from None
     return from_document(document, path=path, text=text)
 

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from cuready._util import data_text, one_line, tomllib
+from cuready._util import data_text, one_line, parse_toml, tomllib
 from cuready.errors import ConfigError, InputError
 from cuready.mirrors.urls import split_url
 
@@ -229,7 +229,7 @@ def load(own: Path | None = None) -> Catalogue:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {one_line(error)}") from None
     try:
-        document = tomllib.loads(text)
+        document = parse_toml(text)
         mine = _mirrors(document, _channel_sets())
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(

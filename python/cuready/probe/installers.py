@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from cuready._util import one_line, parse_toml
+from cuready._util import bounded, one_line, parse_toml, read_ini
 from cuready.probe import variables
 from cuready.probe.context import Context, Facts
 from cuready.snapshot import Config, ConfigFile, Packaging
@@ -43,6 +43,7 @@ def _conda_root(context: Context) -> str | None:
 
 _Parser = Callable[[str], Mapping[str, Any]]
 _TEXT_LIMIT = 1 << 20
+_MOST_VALUES = 100_000  # aliases of aliases make a small file large
 _VARIABLES = re.compile(r"(?:PIP|UV|CONDA|MAMBA|PIXI|RATTLER)_")
 
 
@@ -110,7 +111,7 @@ def _ini(text: str) -> Mapping[str, Any]:
     import configparser  # most machines have no pip.conf
 
     parser = configparser.RawConfigParser()
-    parser.read_string(text)
+    read_ini(parser, text)
     return {f"{s}.{key}": value for s in parser.sections() for key, value in parser.items(s)}
 
 
@@ -131,6 +132,7 @@ def _yaml(text: str) -> Mapping[str, Any]:
         return {}
     if not isinstance(document, dict):
         raise ValueError(f"expected a mapping, got {type(document).__name__}")
+    bounded(document, _MOST_VALUES)
     return {str(key): value for key, value in document.items()}
 
 

@@ -7,7 +7,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from cuready._util import parse_json, parse_toml, tomllib
+from cuready._util import parse_json, parse_toml
 from cuready.probe.context import Context, Facts
 from cuready.snapshot import Kernelspec, PlanFile
 
@@ -22,7 +22,9 @@ _LOCK_LIMIT = 16 << 20
 # [[package]] tables of uv.lock, poetry.lock and pdm.lock: name first, version next.
 _LOCKED = re.compile(rf'^name = "({_NAMES})"\nversion = "([^"]+)"', re.M)
 _REQUIREMENT = re.compile(
-    rf"^[ \t]*({_NAMES})[ \t]*(\[[^\]\n]*\])?[ \t]*([=<>!~@][^#;\n]*)?(?:[ \t]*[#;].*)?$", re.M
+    rf"^[ \t]*({_NAMES})(?:[ \t]*(\[[^\]\n]*\]))?(?:[ \t]*([=<>!~@][^#;\n]*))?"
+    r"(?:[ \t]*[#;].*)?[ \t]*$",
+    re.M,
 )
 _CONDA_SPEC = re.compile(
     rf"^[ \t]*-[ \t]*[\"']?(?:[\w.-]+::)?({_NAMES})(?:[ \t]*([=<>!~][^\s#\"']*))?[\"']?"
@@ -45,7 +47,7 @@ def read_pins(context: Context) -> Facts:
         text = _text(context, name)
         for package, spec in _CONDA_SPEC.findall(text.partition("dependencies:")[2]):
             pins.setdefault(f"{name} {package}", spec or "*")
-        channels = re.findall(r"^channels:\s*\n((?:\s*-[^\n]*\n?)+)", text, re.M)
+        channels = re.findall(r"^channels:[^\S\n]*\n((?:\s*-[^\n]*\n?)+)", text, re.M)
         if channels:
             pins[f"{name} channels"] = " ".join(re.findall(r"-\s*[\"']?([^\s\"'#]+)", channels[0]))
     return {"python.project_pins": pins}
@@ -72,7 +74,7 @@ def _pyproject(text: str) -> Iterator[tuple[str, str]]:
         for name, source in sources.items():
             if name in _PINNED:
                 yield f"tool.uv.sources {name}", json.dumps(source)
-    except (tomllib.TOMLDecodeError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError):
         return
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,13 @@ def test_requirements_follow_each_other_but_not_in_circles(tmp_path: Path) -> No
         read_any(str(tmp_path / "requirements.txt"))
 
 
+def test_requirements_that_include_each_other_have_an_end(tmp_path: Path) -> None:
+    for number in range(200):
+        (tmp_path / f"{number}.txt").write_text(f"-r {number + 1}.txt\n")
+    with pytest.raises(RecipeError, match="50 deep"):
+        read_any(str(tmp_path / "0.txt"))
+
+
 def test_pixi_toml(tmp_path: Path) -> None:
     path = tmp_path / "pixi.toml"
     path.write_text(
@@ -197,8 +205,22 @@ def test_what_is_no_install_line_is_refused_in_one_line(source: str, told: str) 
         ("a.yml", "dependencies:\n  - {conda: 3}\n", "neither text nor pip"),
         ("a.toml", "[x\n", "not TOML"),
         ("a.toml", f"x = {'[' * 9999}", "a.toml: not TOML: nested too deeply"),
-        ("a.toml", f"x = {'9' * 5000}", "not TOML"),
         ("a.toml", "schema = 1\n", "not a pixi manifest"),
+        ("a.toml", f"a = {'9' * 5000}\n", "not TOML: an integer of more than 64 bits"),
+        ("a.toml", f"a = 0x{'f' * 5000}\n", "not TOML: an integer of more than 64 bits"),
+        ("a.yml", "[" * 5000, "nested too deeply"),
+        ("a.yml", "- " * 5000, "nested too deeply"),
+        ("a.yml", "dependencies: &a [*a]\n", "recursive"),
+        (
+            "a.yml",
+            "a: &a [x, x, x, x, x, x, x, x, x]\n"
+            + "".join(
+                f"{two}: &{two} [{', '.join([f'*{one}'] * 9)}]\n"
+                for one, two in pairwise("abcdefgh")
+            )
+            + "dependencies: [*h]\n",
+            "more than 100000 values",
+        ),
         ("a.toml", "tool = 1\n", "not a pixi manifest"),
         ("a.toml", "tool.pixi = 1\n", "not a pixi manifest"),
         ("a.toml", "project.channels = 1\n", "not a pixi manifest"),
@@ -208,6 +230,7 @@ def test_what_is_no_install_line_is_refused_in_one_line(source: str, told: str) 
             "a: extras",
         ),
     ],
+    ids=lambda value: value[:30],
 )
 def test_a_broken_file_is_refused_by_name(tmp_path: Path, name: str, text: str, told: str) -> None:
     (tmp_path / name).write_text(text)

@@ -124,6 +124,20 @@ def test_a_damaged_lock_is_refused_with_its_name(old: str, new: str, words: str)
     assert caught.value.message.startswith("x.toml: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a = " + "[" * 5000, "not TOML: nested too deeply"),
+        ("lock-version = " + "1" * 5000, "not TOML: an integer of more than 64 bits"),
+        ("a." * 5000 + "b = 1", "not TOML: nested too deeply"),
+    ],
+    ids=["deep", "integer", "dotted key"],
+)
+def test_a_lock_that_no_tool_wrote_is_refused_in_one_line(text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        lock.loads(text)
+
+
 def test_a_pin_without_digest_is_not_locked() -> None:
     with pytest.raises(EnvError, match="no sha256"):
         lock.dumps(PipLock((Pin("a", "1", "https://x/a-1.whl"),), "3.12", "linux_x86_64"))

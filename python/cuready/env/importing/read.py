@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cuready._util import one_line, parse_toml, tomllib
+from cuready._util import bounded, one_line, parse_toml
 from cuready.env.importing.request import CondaSpec, Request, parse_conda_spec, requirement_name
 from cuready.errors import RecipeError
 
 __all__ = ["read_any", "read_command", "read_environment_yml", "read_pixi", "read_requirements"]
 
 MAX_BYTES = 4 << 20
+_MOST_INCLUDES = 50
+MOST_VALUES = 100_000  # aliases of aliases make a small file large
 CONDA_PROGRAMS = frozenset({"conda", "mamba", "micromamba", "conda.exe", "mamba.exe"})
 
 # Options of conda and pip that take a value which says nothing about what is installed.
@@ -73,6 +75,12 @@ def read_environment_yml(
         line = f":{mark.line + 1}" if mark is not None else ""
         reason = one_line(getattr(error, "problem", None) or error)
         raise RecipeError(f"{where}{line}: not YAML: {reason}") from None
+    except RecursionError:
+        raise RecipeError(f"{where}: not an environment file: nested too deeply") from None
+    try:
+        bounded(document, MOST_VALUES)
+    except ValueError as error:
+        raise RecipeError(f"{where}: not an environment file: {error}") from None
     if not isinstance(document, dict):
         raise RecipeError(f"{where}: not an environment file: no mapping at its top")
     request = Request("environment.yml", name=str(document.get("name") or ""))
@@ -129,6 +137,8 @@ def _requirement_lines(
             path = folder / nested[1]
             if str(path) in seen:
                 raise RecipeError(f"{where}: {path} includes itself")
+            if len(seen) == _MOST_INCLUDES:
+                raise RecipeError(f"{where}: files that include files, {_MOST_INCLUDES} deep")
             _requirement_lines(request, _text(path), str(path), path.parent, [*seen, str(path)])
         else:
             _requirement_line(request, line, where)
@@ -140,7 +150,7 @@ def _requirement_line(request: Request, line: str, where: str) -> None:
         return
     option = re.match(r"^(?P<name>--?[a-z-]+)(?:[\s=]+(?P<value>\S+))?", cleaned)
     if option is None:
-        request.pip.append(re.sub(r"\s+--hash=\S+", "", cleaned))
+        request.pip.append(re.sub(r"(?<!\s)\s+--hash=\S+", "", cleaned))
         return
     _pip_option(request, option["name"], option["value"] or "", where)
 
@@ -167,12 +177,12 @@ def _pip_option(request: Request, name: str, value: str, where: str) -> None:
 def read_pixi(text: str, where: str = "pixi.toml") -> Request:
     """A pixi manifest, or the ``[tool.pixi]`` table of a pyproject.toml."""
     try:
-        document = parse_toml(text)
-    except tomllib.TOMLDecodeError as error:
+        document: Mapping[str, Any] = parse_toml(text)
+    except ValueError as error:
         raise RecipeError(f"{where}: not TOML: {error}") from None
-    document = dict(_table(_table(document, "tool"), "pixi")) or document
-    project = document.get("workspace") or document.get("project")
-    if not isinstance(project, dict) or not isinstance(project.get("channels"), list):
+    document = _table(_table(document, "tool"), "pixi") or document
+    project = _table(document, "workspace") or _table(document, "project")
+    if not isinstance(project.get("channels"), list):
         raise RecipeError(
             f"{where}: not a pixi manifest: no channels in [workspace]",
             hint="a cuready recipe needs no import: `cuready recipe lint FILE`",

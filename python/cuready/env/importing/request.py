@@ -12,8 +12,8 @@ __all__ = ["CondaSpec", "Request", "parse_conda_spec", "requirement_name"]
 
 _CONDA_SPEC = re.compile(
     r"^(?:(?P<channel>[^\s:\[\]]+)::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9._-]*)\s*"
-    r"(?:\[(?P<bracket>[^\]]*)\])?\s*"
-    r"(?P<rest>.*)$"
+    r"(?:\[(?P<bracket>[^\]]*)\])?(?P<rest>.*)$",
+    re.DOTALL,  # the rest always fits: nothing is tried twice
 )
 _REQUIREMENT = re.compile(r"^\s*(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
 
@@ -59,7 +59,7 @@ def parse_conda_spec(text: str) -> CondaSpec:
     """
     cleaned = text.split("#", maxsplit=1)[0].strip()
     match = _CONDA_SPEC.match(cleaned)
-    if match is None:
+    if match is None or "\n" in cleaned:
         raise RecipeError(f"not a conda spec: {text.strip()!r}")
     version, build = _version_and_build(match["rest"].strip())
     for pair in filter(None, (match["bracket"] or "").split(",")):
@@ -79,7 +79,7 @@ def _version_and_build(rest: str) -> tuple[str, str]:
         # conda's own short form: one `=` is "starts with", a second one begins the build.
         version, _, build = rest[1:].partition("=")
         return _starts_with(version.strip()), build.strip()
-    words = re.sub(r"\s*([<>=!~,|]+)\s*", r"\1", rest).split()
+    words = re.sub(r" ?([<>=!~,|]+) ?", r"\1", " ".join(rest.split())).split()
     version = words[0] if words else ""
     if version.startswith("=="):
         exact, _, build = version[2:].partition("=")

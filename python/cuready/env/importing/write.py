@@ -158,8 +158,12 @@ def recipe_toml(document: dict[str, Any]) -> str:
             return array
         if isinstance(value, list):
             inline = tomlkit.array()
+            if len(", ".join(map(str, value))) > 80:
+                # All at once: tomlkit numbers the whole array anew after each append.
+                inline.add_line(*value, indent="", newline=False)
+                return inline.multiline(True)
             inline.extend(value)
-            return inline.multiline(len(", ".join(map(str, value))) > 80)
+            return inline
         if isinstance(value, str) and "\n" in value:
             return tomlkit.string(value, multiline=True)
         return value

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cuready import __version__
-from cuready._util import one_line, parse_toml, tomllib
+from cuready._util import one_line, parse_toml
 from cuready.env.pip.model import Pin, PipLock
 from cuready.errors import EnvError, InputError
 
@@ -101,7 +101,7 @@ def loads(text: str, path: str = "the lock") -> PipLock:
     """A lock from TOML text; ``path`` is how errors name it."""
     try:
         document = parse_toml(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise InputError(f"{path}: not TOML: {one_line(error)}") from None
     try:
         if str(document["lock-version"]).split(".")[0] != "1":

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cuready._util import one_line
+from cuready._util import one_line, read_ini
 from cuready.mirrors.editors.text import ConfigSyntaxError, lines, splice
 
 __all__ = ["Option", "Sections", "delete", "load", "normalise", "options", "set_option"]
@@ -60,7 +60,7 @@ def load(body: str) -> Sections:
     """Section → option → value, as pip reads them. Raises ConfigSyntaxError with the line."""
     parser = _PipParser()
     try:
-        parser.read_string(body)
+        read_ini(parser, body)
     except configparser.DuplicateSectionError as error:
         raise ConfigSyntaxError(
             error.lineno or 1, f"section [{error.section}] stands twice"
@@ -133,6 +133,7 @@ def _delimiter(body: str, found: list[Option]) -> str:
 
 
 def _scan(body: str) -> tuple[list[Option], list[_Header]]:
+    data = load(body)  # before any pattern sees a line that only a parser's limits hold off
     found: list[Option] = []
     headers: list[_Header] = []
     section = ""
@@ -157,7 +158,7 @@ def _scan(body: str) -> tuple[list[Option], list[_Header]]:
         current = _option(section, number, start, line, index)
         if current is not None:
             found.append(current)
-    _agree(body, found)
+    _agree(data, found)
     return found, headers
 
 
@@ -194,9 +195,8 @@ def _continued(option: Option, start: int, line: str, end: int) -> Option:
     )
 
 
-def _agree(body: str, found: list[Option]) -> None:
+def _agree(data: Sections, found: list[Option]) -> None:
     """The scanner and configparser must name the same options on every line."""
-    data = load(body)
     read = {(section, key) for section, values in data.items() for key in values}
     # [DEFAULT] gives its options to every section; pip's files have no use for it.
     if "DEFAULT" in {option.section for option in found}:
