@@ -146,9 +146,12 @@ def _by_start(key: str) -> Gpu | None:
     return found[0] if len({gpu.capability for gpu in found}) == 1 else None
 
 
+_MOST_WORDS = 20  # no product's name is longer; what is asked about may be a pasted page
+
+
 def _by_series(key: str) -> Gpu | None:
     """``rtx 3070`` for ``rtx 3070 lite hash rate``: the longest known name that starts the text."""
-    words = key.split()
+    words = key.split(maxsplit=_MOST_WORDS)[:_MOST_WORDS]
     for length in range(len(words), 1, -1):
         found = _known().get(" ".join(words[:length]))
         if found is not None:

@@ -49,8 +49,13 @@ ASSIGNED_SECRET = re.compile(
 TOKEN_SHAPES = re.compile(
     r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_[A-Za-z0-9]{16,}"
     r"|pypi-[\w-]{20,}|npm_[A-Za-z0-9]{20,}|sk-[\w-]{16,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}"
-    r"|nvapi-[\w-]{20,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{4,})"
+    r"|nvapi-[\w-]{20,})"
 )
+WEB_TOKEN = re.compile(
+    r"(?<![\w-])(?=[\w-]+\.[\w-]{8,}\.[\w-]{4})(?P<before>[\w-]*?)"
+    r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{4,}"
+)
+_SHORTEST_UUID = 4
 GPU_UUID = re.compile(r"\b(?P<kind>GPU|MIG)-(?P<body>[0-9a-fA-F]{4,8}(?:-[0-9a-fA-F]{0,12}){0,4})")
 BARE_UUID = re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b")
 EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b")
@@ -93,6 +98,8 @@ class Redactor:
 
     identity: Identity
     _uuids: dict[str, str] = field(default_factory=dict)
+    _beginnings: dict[str, str] = field(default_factory=dict)
+    _stand_ins: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         homes = sorted({home.rstrip("/\\") for home in self.identity.homes}, key=len, reverse=True)
@@ -119,6 +126,7 @@ class Redactor:
         text = CONDA_TOKEN.sub(f"/t/{HIDDEN}/", text)
         text = QUERY_SECRET.sub(rf"\g<name>{HIDDEN}", text)
         text = ASSIGNED_SECRET.sub(rf"\g<name>{HIDDEN}", text)
+        text = WEB_TOKEN.sub(rf"\g<before>{HIDDEN}", text)
         text = TOKEN_SHAPES.sub(HIDDEN, text)
         text = SERIAL.sub(rf"\g<name>{HIDDEN}", text)
         for home in self._homes:
@@ -139,13 +147,19 @@ class Redactor:
     def _placeholder(self, uuid: str) -> str:
         """The stand-in for ``uuid``: shaped like one; a prefix of a known one gets the same."""
         wanted = uuid.lower()
-        if wanted in self._uuids.values():
+        if wanted in self._stand_ins:
             return wanted
-        for known, stand_in in self._uuids.items():
-            if known.startswith(wanted) or wanted.startswith(known):
-                return stand_in
+        beginnings = [wanted[:end] for end in range(_SHORTEST_UUID, len(wanted) + 1)]
+        known = self._beginnings.get(wanted) or next(
+            (self._uuids[start] for start in beginnings if start in self._uuids), None
+        )
+        if known is not None:
+            return known
         stand_in = f"00000000-0000-0000-0000-{len(self._uuids) + 1:012d}"
         self._uuids[wanted] = stand_in
+        for start in beginnings:
+            self._beginnings.setdefault(start, stand_in)
+        self._stand_ins.add(stand_in)
         return stand_in
 
 

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 __all__ = ["cloud_channel", "is_url", "pkgs_part", "redact", "redact_text", "same", "split_url"]
 
-_CREDENTIALS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s@'\"]+@")
+_CREDENTIALS = re.compile(r"(?<=[A-Za-z0-9+.-])://[^/\s@'\"]+@")
 _TOKEN = re.compile(r"/t/[^/\s'\"]+")
 _CLOUD = re.compile(r"^(?P<base>.*/cloud)/(?P<name>[^/]+(?:/label/[^/]+)?)/?$")
 _PKGS = re.compile(r"^(?P<base>.*)/pkgs/(?P<part>[^/]+)/?$")
@@ -64,5 +64,5 @@ def redact(url: str) -> str:
 
 def redact_text(text: str) -> str:
     """The same for every URL inside ``text``."""
-    hidden = _CREDENTIALS.sub(lambda match: f"{match.group('scheme')}***@", text)
+    hidden = _CREDENTIALS.sub("://***@", text)
     return _TOKEN.sub("/t/***", hidden)

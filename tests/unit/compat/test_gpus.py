@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from cuready.compat import gpus
@@ -48,6 +50,13 @@ def test_unknown_name_is_an_error_that_names_it(name: str) -> None:
         gpus.by_name(name)
     assert repr(name) in caught.value.message
     assert "--capability" in caught.value.hint
+
+
+def test_a_pasted_page_is_no_name() -> None:
+    begin = time.process_time()
+    with pytest.raises(CompatError):
+        gpus.by_name("a " * 32_000)
+    assert time.process_time() - begin < 2
 
 
 def test_misspelt_name_gets_a_suggestion() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,17 @@ def test_no_pattern_is_slow_on_a_long_hostile_log() -> None:
     """Quadratic patterns show as minutes here; the suite's own time limit is the check."""
     for text in ("a" * 300_000, "libcu" * 60_000, "The \n" * 60_000, "(from versions" * 20_000):
         assert explain_text(text) == ()
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.key)
+def test_no_pattern_looks_for_its_end_all_through_a_log(rule: Rule) -> None:
+    """A message that breaks off, over and over: each beginning may cost a bounded look ahead."""
+    line = rule.messages[0].split("\n")[0]
+    ends = [place for place, sign in enumerate(line, 1) if not sign.isalnum()]
+    begin = time.process_time()
+    for end in ends[:: max(1, len(ends) // 12)]:
+        rule.pattern.search(line[:end] * (64_000 // end))
+    assert time.process_time() - begin < 2
 
 
 HEALTHY = """

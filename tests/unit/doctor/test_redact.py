@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+import time
 from typing import Any
 
 import pytest
@@ -94,6 +95,41 @@ def test_tokens_are_known_by_their_shape(token: str) -> None:
 
 def test_a_bearer_header_loses_its_token() -> None:
     assert "abc123" not in Redactor(Identity()).text("Authorization: Bearer abc123def456")
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("--my-token = abc, x", "--my-token = <redacted>, x"),
+        ("x=--api_key:abc", "x=--api_key:<redacted>"),
+        ("a-eyJhbGciOiJIUzI1.eyJzdWIiOiIx.s5d8f7", "a-<redacted>"),
+        ("..a.b@example.org. -c@d.e-", "<email>. <email>-"),
+        ("a.b+c://u:p@h 7z://u@h", "a.b+c://<redacted>@h 7z://<redacted>@h"),
+        ("x?my_token=a&b=c&sig=d", "x?my_token=<redacted>&b=c&sig=<redacted>"),
+        ("a@b c=d e://f ?g=h i.j.k", "a@b c=d e://f ?g=h i.j.k"),
+    ],
+)
+def test_a_word_is_judged_as_a_whole(text: str, left: str) -> None:
+    assert Redactor(Identity()).text(text) == left
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["-N", "-token", "token", "?token", "a", "a.", "a@a.", "-eyJ", "-eyJaaaaaaaa", "serial ",
+     "GPU-", "sk-", "a://", "/home/"],
+)  # fmt: skip
+def test_time_does_not_grow_with_the_square_of_a_word(piece: str) -> None:
+    begin = time.process_time()
+    Redactor(Identity()).text(piece * (64_000 // len(piece)))
+    assert time.process_time() - begin < 2
+
+
+def test_a_list_of_uuids_takes_no_time() -> None:
+    uuids = [f"GPU-{number:08x}" for number in range(20_000)]
+    begin = time.process_time()
+    left = Redactor(Identity()).text(" ".join(uuids))
+    assert time.process_time() - begin < 2
+    assert len(set(left.split())) == len(uuids)
 
 
 def test_the_same_uuid_keeps_one_placeholder_so_that_a_snapshot_still_replays() -> None:
