@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,37 @@ def test_there_are_ten_correct_files_and_more() -> None:
 def test_what_use_writes_into_an_empty_file_raises_no_alarm(path: Path, known: Catalogue) -> None:
     tool: Tool = path.parent.name  # type: ignore[assignment]
     assert lint.check_file(path, tool, known) == []
+
+
+@pytest.mark.parametrize(
+    ("tool", "head", "entry"),
+    [
+        ("conda", "channels:\n", "- http://a.example/{}\n"),
+        ("pip", "[global]\nextra-index-url =\n", "  http://a.example/{}/simple\n"),
+        ("uv", "find-links = [\n", " 'http://a.example/{}',\n"),
+        ("uv", "", "[[index]]\nurl = 'http://a.example/{}/simple'\n"),
+        ("uv", "", "[[index]]\nurl = 'http://a.example/{0}/simple'\n[a{0}.b]\n"),
+        ("uv", "", "key{} = 1\n"),
+        ("uv", "", "[key{}]\n"),
+        ("rattler", "[mirrors]\n", "'https://c{0}' = ['http://a.example/{0}', 'https://c{0}']\n"),
+    ],
+    ids=["channels", "extra indexes", "links", "indexes", "indexes and tables", "keys", "tables",
+         "mirrors"],
+)  # fmt: skip
+def test_a_file_of_a_thousand_faults_is_read_at_once(
+    tool: Tool, head: str, entry: str, known: Catalogue
+) -> None:
+    body = head + "".join(map(entry.format, range(1000))) + ("]\n" if "[\n" in head else "")
+    begin = time.process_time()
+    faults = lint.check_bytes(body.encode(), Path("file"), tool, known)
+    assert time.process_time() - begin < 5
+    assert faults
+
+
+def test_each_of_many_faults_is_told_on_its_own_line(known: Catalogue) -> None:
+    body = "x = 1\nfind-links = [\n" + " 'http://a.example/',\n" * 50 + "]\n[pip]\n"
+    faults = lint.check_bytes(body.encode(), Path("file"), "uv", known)
+    assert [fault.line for fault in faults if fault.kind == "plain-http"] == list(range(3, 53))
 
 
 def test_several_faults_of_one_file_are_all_found_behind_a_tab(known: Catalogue) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import codecs
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from cuready.errors import ConfigError
@@ -89,7 +91,12 @@ def lines(body: str) -> list[str]:
 
 def line_of(body: str, index: int) -> int:
     """The number, from 1, of the line that holds ``body[index]``."""
-    return len(re.findall(r"\r\n|\r|\n", body[:index])) + 1
+    return bisect.bisect_right(_line_ends(body), index) + 1
+
+
+@lru_cache(maxsize=2)
+def _line_ends(body: str) -> list[int]:
+    return [end.end() for end in re.finditer(r"\r\n|\r|\n", body)]
 
 
 def splice(body: str, start: int, end: int, new: str) -> str:

@@ -7,19 +7,22 @@ text around the value. Every operation ends with a parse, which must give the in
 
 from __future__ import annotations
 
-import copy
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import tomlkit
 import tomlkit.exceptions
+from tomlkit.container import OutOfOrderTableProxy
+from tomlkit.items import AoT, Table
 
-from cuready._util import one_line, tomllib
+from cuready._util import one_line, parse_toml, tomllib
 from cuready.mirrors.editors.text import ConfigSyntaxError, line_of, splice
 
 __all__ = [
     "Path",
+    "Places",
     "append_block",
     "delete",
     "insert_first",
@@ -34,6 +37,8 @@ __all__ = [
 Path = tuple[str | int, ...]
 
 _MARKER = "cuready\N{SECTION SIGN}marker"
+_MARKED = re.compile(rf'"{_MARKER}(\d+)"')
+_MOST_TRIALS = 20  # a parse each; a layout that needs more is nobody's
 _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -41,26 +46,43 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 def load(body: str) -> dict[str, Any]:
     """The file's data. Raises ConfigSyntaxError with the line, also for a key that stands twice."""
     try:
-        return tomllib.loads(body)
+        return parse_toml(body)
     except tomllib.TOMLDecodeError as error:
         text = str(error)
         place = _AT_LINE.search(text)
         line = int(place.group(1)) if place else len(body.splitlines())
         reason = _AT_LINE.sub("", text).replace("(at end of document)", "at the end of the file")
         raise ConfigSyntaxError(max(line, 1), one_line(reason)) from None
-    except RecursionError:
-        raise ConfigSyntaxError(1, "nested too deeply") from None
+    except ValueError as error:  # too deep, or an integer that is too long
+        raise ConfigSyntaxError(1, one_line(error)) from None
 
 
 def position(body: str, path: Path) -> int:
     """The line, from 1, of the value at ``path``; of a table, that of its first value."""
-    try:
-        value = _get(load(body), path)
-        if isinstance(value, Mapping) and value:
-            return position(body, (*path, next(iter(value))))
-        return line_of(body, _span(body, path)[0])
-    except ConfigSyntaxError:
-        return 1
+    return Places(body).line(path)
+
+
+class Places:
+    """Where the values of one file stand, for a lint that asks for many of them."""
+
+    def __init__(self, body: str) -> None:
+        self._body = body
+        self._data = load(body)
+        self._trials = _trials()
+
+    def line(self, path: Path) -> int:
+        """The line, from 1, of the value at ``path``; of a table, that of its first value.
+
+        1 where nobody can tell: a layout that is read by trial is so only for the first values.
+        """
+        value = _get(self._data, path)
+        while isinstance(value, Mapping) and value:
+            path = (*path, next(iter(value)))
+            value = value[path[-1]]
+        found = _spans(self._body, len(path)).get(path)
+        if found is None and isinstance(value, (str, int, float)):
+            found = _span_by_trial(self._body, path, self._trials)
+        return line_of(self._body, found[0]) if found else 1
 
 
 def quote(value: str | Sequence[str], mark: str = '"') -> str:
@@ -166,24 +188,62 @@ def delete(body: str, path: Path) -> str:
 
 def _span(body: str, path: Path) -> tuple[int, int]:
     """Start and end of the value at ``path``."""
+    found = _spans(body, len(path)).get(path) or _span_by_trial(body, path, _trials())
+    if found is None:
+        raise _hopeless(1)
+    return found
+
+
+def _trials() -> Iterator[int]:
+    return iter(range(_MOST_TRIALS))
+
+
+@lru_cache(maxsize=8)
+def _spans(body: str, steps: int) -> dict[Path, tuple[int, int]]:
+    """The spans of all values that are ``steps`` keys deep, as far as tomlkit leaves them in place.
+
+    All at once: a lint asks for hundreds, and each question would be a parse of the whole file.
+    """
     try:
         document: Any = tomlkit.parse(body)
-        holder = _get(document, path[:-1])
-        holder[path[-1]] = _MARKER
-        marked = tomlkit.dumps(document)
+        places = list(_places(document, steps))
+        texts = []
+        for number, (holder, path) in enumerate(places):
+            texts.append(tomlkit.item(holder[path[-1]]).as_string())  # a bool comes as Python's own
+            holder[path[-1]] = f"{_MARKER}{number}"
+        pieces = _MARKED.split(tomlkit.dumps(document))
     except (tomlkit.exceptions.TOMLKitError, LookupError, TypeError, AttributeError):
-        return _span_by_trial(body, path)
-    before, found, after = marked.partition(f'"{_MARKER}"')
-    if found and body.startswith(before) and body.endswith(after):
-        return len(before), len(body) - len(after)
-    return _span_by_trial(body, path)
+        return {}
+    found = {}
+    end = 0
+    for before, number in zip(pieces[:-1:2], map(int, pieces[1::2]), strict=True):
+        start = end + len(before)
+        end = start + len(texts[number])
+        if body[start - len(before) : end] != before + texts[number]:
+            return {}
+        found[places[number][1]] = (start, end)
+    return found if body[end:] == pieces[-1] else {}
 
 
-def _span_by_trial(body: str, path: Path) -> tuple[int, int]:
+def _places(holder: Any, steps: int, path: Path = ()) -> Iterator[tuple[Any, Path]]:
+    """``(holder, path)`` of every value ``steps`` keys below ``holder`` that is no table."""
+    keys = holder if isinstance(holder, Mapping) else range(len(holder))
+    for key in list(keys):
+        value = holder[key]
+        if steps == 1:
+            if not isinstance(value, (Table, AoT, OutOfOrderTableProxy)):
+                yield holder, (*path, key)
+        elif isinstance(value, (Mapping, list)):
+            yield from _places(value, steps - 1, (*path, key))
+
+
+def _span_by_trial(body: str, path: Path, trials: Iterator[int]) -> tuple[int, int] | None:
     """The same where tomlkit moves things: ``[[index]]`` tables with another table in between.
 
     Each place that spells the value is tried: at the right one a marker changes only ``path``.
     """
+    if next(trials, None) is None:
+        return None
     expected = load(body)
     value = _get(expected, path)
     _assign(expected, path, _MARKER)
@@ -194,14 +254,14 @@ def _span_by_trial(body: str, path: Path) -> tuple[int, int]:
     else:
         spelled = [str(value)] if isinstance(value, (int, float)) else []
     for text in spelled:
-        for place in re.finditer(re.escape(text), body):
+        for place, _ in zip(re.finditer(re.escape(text), body), trials, strict=False):
             try:
                 marked = load(splice(body, place.start(), place.end(), f'"{_MARKER}"'))
             except ConfigSyntaxError:
                 continue
             if marked == expected:
                 return place.span()
-    raise _hopeless(1)
+    return None
 
 
 def _line_start(body: str, index: int) -> int:
@@ -330,7 +390,7 @@ def _first_verified(body: str, candidates: Iterable[str], change: Callable[[Any]
 
 
 def _verified(before: str, after: str, change: Callable[[Any], None]) -> str:
-    expected = copy.deepcopy(load(before))
+    expected = load(before)
     change(expected)
     if load(after) != expected:
         raise _hopeless(1)

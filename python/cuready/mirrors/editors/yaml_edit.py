@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -37,8 +38,12 @@ _MOST_NODES = 100_000
 _PROPERTIES = re.compile(r"(?:[&!]\S*[ \t]+)*")
 
 
+@lru_cache(maxsize=4)  # an edit looks at the same text a dozen times, and PyYAML takes its time
 def compose(body: str) -> yaml.Node | None:
-    """The node tree, None for a file without content. Raises ConfigSyntaxError with the line."""
+    """The node tree, None for a file without content. Raises ConfigSyntaxError with the line.
+
+    It is everybody's: constructing data from it would change it.
+    """
     try:
         node = yaml.compose(body, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -59,9 +64,15 @@ def compose(body: str) -> yaml.Node | None:
 
 def load(body: str) -> dict[str, Any]:
     """The file's data. Raises ConfigSyntaxError, also for a key that stands twice."""
+    return copy.deepcopy(_loaded(body))
+
+
+@lru_cache(maxsize=4)
+def _loaded(body: str) -> dict[str, Any]:
     compose(body)
     try:
-        return yaml.safe_load(body) or {}
+        found: dict[str, Any] = yaml.safe_load(body) or {}
+        return found
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else 1
@@ -360,7 +371,7 @@ def _cut_flow(body: str, children: list[tuple[int, int]], index: int) -> str:
 
 def _verified(before: str, after: str, change: Callable[[Any], None]) -> str:
     """``after``, when it parses to exactly ``before`` with ``change`` applied."""
-    expected = copy.deepcopy(load(before))
+    expected = load(before)
     change(expected)
     try:
         actual: Any = load(after)

@@ -65,6 +65,9 @@ class Fault:
         }
 
 
+_MOST_SUGGESTIONS = 100  # a search through all keys each; a file with more faults is another's
+
+
 class Report:
     """Collects the faults of one file; knows the checks that hold for any address."""
 
@@ -112,7 +115,8 @@ class Report:
 
     def unknown(self, key: str, line: int, tool: str, *, fatal: bool = False) -> None:
         """A key that ``tool`` does not know, with the one that may have been meant."""
-        close = close_key(key, known_keys()[tool])
+        near = len(self.faults) < _MOST_SUGGESTIONS
+        close = close_key(key, known_keys()[tool]) if near else None
         say = self.error if fatal else self.warning
         effect = f"{tool} stops at it" if fatal else f"{tool} ignores it"
         repair = f"{close}" if close else "take the line out"

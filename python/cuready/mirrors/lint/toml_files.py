@@ -16,11 +16,14 @@ __all__ = ["check_rattler", "check_uv"]
 def check_uv(body: str, report: Report) -> None:
     """Add the faults of a uv.toml's text to ``report``."""
     data = _parsed(body, report, "uv", uv_toml.parse)
+    if not data:
+        return
+    places = toml_edit.Places(body)
     for key in data:
         if key not in known_keys()["uv"]:
-            report.unknown(key, toml_edit.position(body, (key,)), "uv", fatal=True)
+            report.unknown(key, places.line((key,)), "uv", fatal=True)
     for path, url in uv_toml.addresses(data):
-        line = toml_edit.position(body, path)
+        line = places.line(path)
         if "find-links" in path:
             report.address(url, line)
         else:
@@ -32,33 +35,35 @@ def check_uv(body: str, report: Report) -> None:
                 "keep one default index; `cuready mirror test` says which",
                 "https://docs.astral.sh/uv/concepts/indexes/",
             )  # fmt: skip
-    places = uv_toml.default_places(data)
-    for place in places[1:]:
+    for place in uv_toml.default_places(data)[1:]:
         if place[0] != "pip":
             report.warning(
-                "order", toml_edit.position(body, place),
+                "order", places.line(place),
                 "a second default index: uv takes the first one and never asks this one",
                 "keep one default index",
             )  # fmt: skip
-    _insecure(body, data, report)
+    _insecure(places, data, report)
 
 
 def check_rattler(body: str, report: Report) -> None:
     """Add the faults of a rattler config.toml's text to ``report``."""
     data = _parsed(body, report, "rattler", rattler_toml.parse)
+    if not data:
+        return
+    places = toml_edit.Places(body)
     for key in data:
         if key not in known_keys()["rattler"]:
-            report.unknown(key, toml_edit.position(body, (key,)), "rattler")
+            report.unknown(key, places.line((key,)), "rattler")
     for channel, entries in data.get("mirrors", {}).items():
         for index, url in enumerate(entries):
-            line = toml_edit.position(body, ("mirrors", channel, index))
+            line = places.line(("mirrors", channel, index))
             if urls.is_url(url) and not report.address(url, line):
                 _names_channel(channel, url, line, report)
-        _order(body, channel, entries, report)
+        _order(places, channel, entries, report)
     for name in ("tls-no-verify", "tls_no_verify"):
         if data.get(name) is True:
             report.error(
-                "ssl-off", toml_edit.position(body, (name,)),
+                "ssl-off", places.line((name,)),
                 f"{name} = true hides a wrong clock, a proxy, or an attack", "take it out",
             )  # fmt: skip
 
@@ -96,22 +101,22 @@ def _names_channel(channel: str, url: str, line: int, report: Report) -> None:
         )  # fmt: skip
 
 
-def _order(body: str, channel: str, entries: list[str], report: Report) -> None:
+def _order(places: toml_edit.Places, channel: str, entries: list[str], report: Report) -> None:
     own = next((index for index, url in enumerate(entries) if urls.same(url, channel)), None)
     if own is not None and own < len(entries) - 1:
         report.warning(
-            "order", toml_edit.position(body, ("mirrors", channel, own)),
+            "order", places.line(("mirrors", channel, own)),
             f"{channel} stands before its mirrors, which are asked only when it fails",
             "put it last",
         )  # fmt: skip
 
 
-def _insecure(body: str, data: dict[str, Any], report: Report) -> None:
+def _insecure(places: toml_edit.Places, data: dict[str, Any], report: Report) -> None:
     hosts = data.get("allow-insecure-host")
     for index, host in enumerate(hosts if isinstance(hosts, list) else []):
         if isinstance(host, str) and report.catalogue.owner_of(f"https://{host}") is not None:
             report.error(
-                "ssl-off", toml_edit.position(body, ("allow-insecure-host", index)),
+                "ssl-off", places.line(("allow-insecure-host", index)),
                 f"allow-insecure-host {host}: its certificate is not checked",
                 "take it out; the mirror has a valid certificate",
             )  # fmt: skip
