@@ -31,6 +31,7 @@ A key is a field of :class:`~cuready.snapshot.Snapshot`, or ``section.field`` of
 
 TEXT_LIMIT = 1 << 20  # no text file that a reader wants is longer; /proc files say no size
 MAX_LINKS = 40  # what the kernel allows before ELOOP
+MAX_FOLDERS = 2048  # as many as PATH_MAX has room for
 
 
 class Skip(Exception):  # noqa: N818 - an outcome, not an error
@@ -107,6 +108,8 @@ class Context:
             done.append(part)
             if not pending and not follow_last:
                 break
+            if len(done) > MAX_FOLDERS:  # the kernel would not look at such a path
+                continue
             try:
                 target = os.readlink(self.root + "/" + "/".join(done))
             except (OSError, ValueError):  # no link, not there, or a name with a null byte in it

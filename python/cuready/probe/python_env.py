@@ -147,7 +147,7 @@ def editable_mapping(context: Context, site: str, names: frozenset[str]) -> dict
         try:
             tree = ast.parse(context.read_text(f"{site}/{name}", PTH_LIMIT) or "")
             found.update(_mapping(tree))
-        except (SyntaxError, ValueError, RecursionError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
     return {name: path for name, path in found.items() if name in names}
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import struct
+import time
+from pathlib import Path
 
 import pytest
 
+from cuready.probe.context import Context
 from cuready.probe.elf_symbols import gnu_hash, sysv_hash
+from cuready.probe.loader import machine
 from cuready.probe.loader.extension import init_function
 from cuready.probe.loader.linkmap import LinkMap
 from cuready.probe.loader.order import sort_maps
@@ -34,6 +38,33 @@ def test_tokens_end_where_a_name_ends(text: str, expected: str) -> None:
 
 def test_a_path_with_an_unknown_origin_is_dropped() -> None:
     assert expand("$ORIGIN/x", origin=None, lib="lib", platform="x") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "folders"),
+    [
+        (b"x\0/lib64/\0/usr/lib64/\0y", ("/lib64/", "/usr/lib64/")),
+        (b"x/lib/\0/usr/lib/\0/y/\0", ("/lib/", "/usr/lib/")),
+        (b"/lib/\0 /lib/a/\0/lib/b/\0", ("/lib/a/", "/lib/b/")),
+        (b"/lib/\0/etc/\0", ()),
+        (b"/lib/\0x/lib/\0", ()),
+        (b"/lib/", ()),
+    ],
+)
+def test_the_loaders_own_folders_stand_behind_each_other(
+    text: bytes, folders: tuple[str, ...]
+) -> None:
+    assert machine._system_dirs(text) == folders
+
+
+@pytest.mark.parametrize("piece", [b"/", b"/lib", b"a", b"/lib/\0a", b"ld.so (", b"\0lib/a"])
+def test_a_loader_of_one_repeated_piece_is_read_at_once(piece: bytes, tmp_path: Path) -> None:
+    header = b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, *[0] * 10)
+    (tmp_path / "ld.so").write_bytes(header + piece * (4_000_000 // len(piece)))
+    begin = time.process_time()
+    found = machine.read_interpreter(Context(root=str(tmp_path)), "/ld.so")
+    assert time.process_time() - begin < 5
+    assert found.default_dirs == ("/lib64/", "/usr/lib64/")
 
 
 def test_search_path_entries() -> None:

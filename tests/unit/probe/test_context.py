@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,17 @@ def test_a_loop_of_links_is_nothing_not_a_hang(rooted: Context) -> None:
     assert not rooted.exists("/a")
     assert not rooted.is_dir("/a")
     assert rooted.first_line("/a") is None
+
+
+def test_a_path_longer_than_any_is_followed_no_further_than_the_kernel_would(
+    rooted: Context,
+) -> None:
+    begin = time.process_time()
+    assert not rooted.exists("/a" * 32_000)
+    assert rooted.realpath("/a" * 32_000 + "/..") == "/a" * 31_999
+    assert time.process_time() - begin < 1
+    Path(f"{rooted.root}/name").symlink_to("/etc/hostname")
+    assert rooted.realpath("/etc/../" * 3000 + "name") == "/etc/hostname"
 
 
 def test_a_fifo_is_not_opened_for_reading(rooted: Context) -> None:

@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 import venv
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -386,6 +388,38 @@ def test_configuration_files_in_order_with_mistakes_named(tmp_path: Path) -> Non
     assert found["/root/.condarc"].error and found["/root/.condarc"].line == 3
     assert found["/opt/conda/.condarc"].values == {"channels": ["conda-forge"]}
     assert files.config.environment == {"PIP_INDEX_URL": "x"}
+
+
+def test_files_that_no_tool_wrote_cost_neither_time_nor_the_other_files(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{two}: &{two} [{', '.join([f'*{one}'] * 9)}]\n" for one, two in pairwise("abcdefgh")
+    )
+    write(root, "/root/.condarc", bomb)
+    write(root, "/root/.config/pip/pip.conf", f"[global]\nindex-url{' ' * 60_000}x\n")
+    write(root, "/root/.config/uv/uv.toml", f"a = {'9' * 5000}\n")
+    write(root, "/project/pyproject.toml", "a." * 5000 + "a = 1\n")
+    write(root, "/project/requirements.txt", f"torch{' ' * 60_000}x\ntorchvision [a] ==1  # b\n")
+    write(root, "/project/environment.yml", "channels:" + "\n" * 60_000 + "dependencies:\n - jax\n")
+    begin = time.process_time()
+    found = read(root, cwd="/project")
+    assert time.process_time() - begin < 10
+    errors = {file.path: (file.error, file.line) for file in found.config.files}
+    assert errors["/root/.condarc"] == ("more than 100000 values", None)
+    assert errors["/root/.config/pip/pip.conf"][1] == 2
+    assert errors["/root/.config/uv/uv.toml"] == ("an integer of more than 64 bits", None)
+    assert errors["/project/pyproject.toml"] == ("nested too deeply", None)
+    assert found.python.project_pins == {
+        "requirements.txt torchvision": "[a]==1", "environment.yml jax": "*",
+    }  # fmt: skip
+
+
+def test_an_editable_finder_that_is_too_deep_for_the_parser_names_no_module(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    site = add_python(root)
+    write(site, "__editable___vllm_1_0_finder.py", f"MAPPING = {'- ' * 50_000}1\n")
+    add_torch(site, "2.9.1+cu128")
+    assert origin(read(root).python, "torch")[0].endswith("torch/__init__.py")
 
 
 def test_installers_are_those_that_can_be_run(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ __all__ = ["Interpreter", "read_interpreter"]
 
 _READ_LIMIT = 4 << 20  # ld.so is 200 KB to 1.5 MB
 _VERSION = re.compile(
-    rb"(?:ld\.so|GNU C Library) \([^)\n]*\) [a-z]+ release version (\d{1,3})\.(\d{1,4})"
+    rb"(?:ld\.so|GNU C Library) \([^)\n]{0,200}\) [a-z]{1,20} release version (\d{1,3})\.(\d{1,4})"
 )
-_SYSTEM_DIRS = re.compile(rb"(?:/[\w./+-]*lib[\w./+-]*/\0){2,}")
+_FOLDER = re.compile(rb"(?<![\w./+-])([\w./+-]*/)\0")
 _MULTIARCH = re.compile(rb"\0(lib/[a-z0-9_]+-linux-gnu[a-z0-9_]*)\0")
 _NEEDED_FLAGS = {  # x86-64 micro-architecture levels, by the names in /proc/cpuinfo
     "x86-64-v2": {"cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3"},
@@ -117,15 +117,29 @@ def _read(context: Context, path: str) -> bytes | None:
         raise ElfError(f"{path}: {error.strerror}") from None
 
 
+def _system_dirs(data: bytes) -> tuple[str, ...]:
+    """The first two or more folders of libraries that stand behind each other, a NUL after each."""
+    found: list[str] = []
+    end = -1
+    for folder in _FOLDER.finditer(data):
+        text = folder[1]
+        if folder.start() != end or not text.startswith(b"/") or b"lib" not in text:
+            if len(found) > 1:
+                break
+            found = []
+            text = text[text.index(b"/") :]  # what stands before the first one may look like a name
+        end = folder.end()
+        if b"lib" in text:
+            found.append(text.decode())
+    return tuple(found) if len(found) > 1 else ()
+
+
 def _from_bytes(context: Context, path: str, data: bytes) -> Interpreter:
     header = parse_header(data[:64])
     machine = header.machine_name
     version = _VERSION.search(data)
     number = (int(version[1]), int(version[2])) if version else None
-    folders = _SYSTEM_DIRS.search(data)
-    dirs = tuple(folders[0].decode().rstrip("\0").split("\0")) if folders else (
-        _FALLBACK.get(machine, ("", ("/lib/", "/usr/lib/")))[1]
-    )  # fmt: skip
+    dirs = _system_dirs(data) or _FALLBACK.get(machine, ("", ("/lib/", "/usr/lib/")))[1]
     multiarch = _MULTIARCH.search(data)
     lib = multiarch[1].decode() if multiarch else "lib64" if "/lib64/" in dirs else "lib"
     levels = _levels(context, machine) if number is None or number >= (2, 33) else ()
