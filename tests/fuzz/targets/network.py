@@ -83,6 +83,7 @@ def half_a_download(data: bytes) -> None:
     folder = scratch("partial")
     body = b"0123456789abcdef"
     (folder / "key.part").write_bytes(body)
+    (folder / "key.suspect").write_bytes(body[:7])
     (folder / "key.json").write_bytes(data)
     try:
         found = partial.Partial(folder, "key")
@@ -91,6 +92,8 @@ def half_a_download(data: bytes) -> None:
             assert found.sha256() == hashlib.sha256(body).hexdigest()
             assert found.mirrors
         assert isinstance(found.validator, str)
+        for mirror, place in found.liars(folder / "key.suspect"):
+            raise AssertionError(f"{mirror} lied at {place}, and nothing is wrong")
     finally:
         for path in folder.iterdir():
             path.unlink()

@@ -295,14 +295,39 @@ def test_any_json_can_be_a_journal(tmp_path_factory: pytest.TempPathFactory, val
     assert Partial(folder, "k").size in (0, 3)
 
 
-@pytest.mark.parametrize("entry", [{"validator": 8}, {"mirror": None}, {"start": 0.0}])
-def test_a_journal_of_wrong_kinds_is_none(tmp_path: Path, entry: dict[str, object]) -> None:
-    usual = {"mirror": "a", "start": 0, "validator": "x"}
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"validator": 8}, {"mirror": 8}, {"mirror": {}}, {"start": "0"}, {"start": True},
+        {"start": -1}, {"start": 1.0},
+    ],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.parametrize("where", ["segments", "suspects"])
+def test_a_journal_with_a_value_of_the_wrong_type_is_no_journal(
+    tmp_path: Path, wrong: dict[str, object], where: str
+) -> None:
+    segment = {"mirror": "a", "start": 0, "validator": '"x"'}
+    journal = {"schema": 1, "total": 3, "segments": [segment], "suspects": [segment]}
     (tmp_path / "k.part").write_bytes(b"abc")
-    for one, size in ((usual, 3), ({**usual, **entry}, 0)):
-        journal = {"schema": 1, "total": 9, "segments": [one], "suspects": []}
-        (tmp_path / "k.json").write_text(json.dumps(journal))
-        assert Partial(tmp_path, "k").size == size
+    (tmp_path / "k.suspect").write_bytes(b"abd")
+    (tmp_path / "k.json").write_text(json.dumps(journal))
+    found = Partial(tmp_path, "k")
+    assert (found.size, found.total, found.validator) == (3, 3, '"x"')
+    assert found.liars(tmp_path / "k.part") == [("a", 2)]
+    (tmp_path / "k.json").write_text(json.dumps({**journal, where: [{**segment, **wrong}]}))
+    found = Partial(tmp_path, "k")
+    assert (found.size, found.total, found.validator, found.mirrors) == (0, None, "", [])
+    assert found.liars(tmp_path / "k.suspect") == []
+
+
+@pytest.mark.parametrize("total", [True, -1, "3", 3.0])
+def test_a_total_of_the_wrong_type_is_unknown(tmp_path: Path, total: object) -> None:
+    journal = {"schema": 1, "total": total, "segments": [{"mirror": "a", "start": 0}],
+               "suspects": []}  # fmt: skip
+    (tmp_path / "k.part").write_bytes(b"abc")
+    (tmp_path / "k.json").write_text(json.dumps(journal))
+    assert (Partial(tmp_path, "k").size, Partial(tmp_path, "k").total) == (3, None)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"url": "u"}', '{"url": "u", "sha256": 5}'])

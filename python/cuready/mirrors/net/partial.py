@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -89,13 +88,10 @@ class Partial:
             journal: dict[str, Any] = parse_json(self._journal.read_bytes())
             if journal["schema"] != _SCHEMA:
                 return [], None, []
-            segments = [_segment(entry) for entry in journal["segments"]]
-            suspects = [_segment(entry) for entry in journal["suspects"]]
-            starts = [segment.start for segment in segments]
-            if starts != sorted(starts):
-                return [], None, []
+            segments = _segments(journal["segments"])
+            suspects = _segments(journal["suspects"])
             total = journal["total"]
-            return segments, total if isinstance(total, int) else None, suspects
+            return segments, total if _is_count(total) else None, suspects
         except (OSError, ValueError, KeyError, TypeError):
             return [], None, []
 
@@ -186,13 +182,21 @@ class Partial:
         kill_point("journal-removed")
 
 
-def _segment(entry: Mapping[str, Any]) -> Segment:
-    """One part in a journal. Raises TypeError for what no journal of ours holds."""
-    made = Segment(**entry)
-    texts = isinstance(made.mirror, str) and isinstance(made.validator, str)
-    if not texts or not isinstance(made.start, int):
-        raise TypeError(f"{entry} is no part of a download")
-    return made
+def _segments(entries: list[Any]) -> list[Segment]:
+    """Segments in their order. Raises ValueError or TypeError for anything else than that."""
+    found = [Segment(**entry) for entry in entries]
+    for segment in found:
+        texts = (segment.mirror, segment.validator)
+        if not all(isinstance(text, str) for text in texts) or not _is_count(segment.start):
+            raise ValueError(f"no segment: {segment}")
+    starts = [segment.start for segment in found]
+    if starts != sorted(starts):
+        raise ValueError("segments out of order")
+    return found
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _with_ends(segments: list[Segment], size: int) -> list[tuple[Segment, int]]:
