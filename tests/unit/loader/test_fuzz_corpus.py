@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,45 @@ def test_valid_input_and_damaged_input_raise_nothing_but_the_parsers_own_error(t
         run(seed)
         for data in damaged(seed, randomly):
             run(data)
+
+
+def long(piece: str, before: str = "", after: str = "") -> str:
+    return before + piece * ((LONG - len(before) - len(after)) // len(piece)) + after
+
+
+LONG = 64_000  # characters, about what a run of the fuzzer makes at most
+# What took a parser minutes, or more levels than Python's stack has. A corpus would be too large.
+HARD: tuple[tuple[str, str], ...] = (
+    ("redact", "-token"),
+    ("explain", "CondaHTTPError: HTTP 500 for url <a"),
+    ("address", long("a", after="://")),
+    ("question", long("-N")),
+    ("pip_lock", long("a.", after="a = 1")),
+    ("pixi", long("{a = ", before="a = ")),
+    ("recipe", long("9", before="a = ")),
+    ("requirements", "\n".join(f"p{number}==1" for number in range(7000))),
+    ("requirements", long(" ", before="a --has", after="x")),
+    ("environment_yml", long(" ", before="dependencies:\n- 'a 1", after="b'")),
+    ("environment_yml", long(" ", before='dependencies:\n- "a', after='b\\nc"')),
+    ("environment_yml", long("[")),
+    ("install_line", long("'a ' ", before="conda install ")),
+    ("pip_conf", long(" ", before="\1[a]\nb", after="c")),
+    ("uv_toml", "\1" + "\n".join(f"k{number} = 1" for number in range(7000))),
+    ("uv_toml", "\1" + "\n".join(f"[k{number}]" for number in range(7000))),
+    ("rattler_toml", "\1" + long("a.", after="a = 1")),
+    ("condarc", "\0" + "\n".join(f"k{number}: x" for number in range(7000))),
+    ("project", long(" ", before="\2torch", after="x")),
+    ("environment", long("a/", before="\1")),
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "text"), HARD, ids=[f"{name}-{number}" for number, (name, _) in enumerate(HARD)]
+)
+def test_a_long_input_takes_seconds_and_no_minutes(target: str, text: str) -> None:
+    begin = time.process_time()
+    load(target)(text.encode())
+    assert time.process_time() - begin < 10
 
 
 @pytest.mark.parametrize("module", MODULES)
