@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 import os
 import re
 import subprocess
@@ -21,7 +22,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "python"), str(ROOT)]
@@ -32,6 +33,8 @@ WORK = ROOT / "build/fuzz"
 CORPUS = ROOT / "tests/data/fuzz"
 HOURS = ROOT / "tests/fuzz/hours.json"
 RSS_MB, INPUT_S, MAX_BYTES = 1024, 10, 65536
+AGAIN_S = 600
+TIMEOUT = 70  # libFuzzer's exit status for an input that took longer than -timeout, by the clock
 _COVERAGE = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)")
 
 
@@ -66,61 +69,87 @@ class Ledger:
             return dict(row)
 
 
-def run_slice(
-    target: str, seconds: int, python: str, number: int, runs: int
-) -> tuple[float, str, list[str]]:
-    """Fuzz ``target`` once. The time it really ran, its log, the inputs that broke it.
+class Slice(NamedTuple):
+    """One run of one target: processor seconds, what it printed, the inputs that broke the target.
+
+    ``false_alarm``: it ended before its time, and nothing was wrong.
+    """
+
+    seconds: float
+    log: str
+    broken: list[str]
+    false_alarm: bool
+
+
+def run_slice(target: str, seconds: int, python: str, number: int, runs: int) -> Slice:
+    """Fuzz ``target`` once. ``number`` names the log: no two that run at once have the same.
 
     With ``runs``, that many inputs of a fixed seed, however long they take.
     """
     limit = [f"-runs={runs}", "-seed=1"] if runs else [f"-max_total_time={seconds}"]
     folder = WORK / target
     folder.mkdir(parents=True, exist_ok=True)
-    before = {path.name for path in WORK.glob(f"{target}-broken-*")}
-    command = [
-        python, str(ROOT / "tests/fuzz/fuzz.py"), target, *limit,
-        f"-timeout={INPUT_S}", f"-rss_limit_mb={RSS_MB}", f"-max_len={MAX_BYTES}", "-reload=30",
-        "-print_final_stats=1", f"-artifact_prefix={WORK}/{target}-broken-",
-        str(folder), str(CORPUS / target),
-    ]  # fmt: skip
     log = WORK / f"{target}.{number}.log"
-    with tempfile.TemporaryDirectory(dir=MEMORY) as scratch:
+    # Its own folder: several slices of one target may run at once, and what one of them found must
+    # neither be judged by another nor hide that another found the same.
+    with (
+        tempfile.TemporaryDirectory(dir=MEMORY) as scratch,
+        tempfile.TemporaryDirectory(dir=WORK, prefix=f"{target}-found-") as found,
+    ):
+        command = [
+            python, str(ROOT / "tests/fuzz/fuzz.py"), target, *limit,
+            f"-timeout={INPUT_S}", f"-rss_limit_mb={RSS_MB}", f"-max_len={MAX_BYTES}", "-reload=30",
+            "-print_final_stats=1", f"-artifact_prefix={found}/{target}-broken-",
+            str(folder), str(CORPUS / target),
+        ]  # fmt: skip
         env = {**os.environ, SCRATCH: scratch, "PYTHONHASHSEED": "0" if runs else "random"}
         code, spent = _processor_seconds(command, env, log)
         text = log.read_text(errors="replace")
-        ready = re.search(r"^fuzz: ready after ([0-9.]+) s$", text, re.MULTILINE)
-        spent = max(0.0, spent - (float(ready[1]) if ready else spent))  # importing is no fuzzing
-        new = {path.name for path in WORK.glob(f"{target}-broken-*")} - before
-        broken = sorted(name for name in new if _breaks(target, WORK / name, python, env))
-    if code and not new:
-        broken = [f"exit {code}, see {log.relative_to(ROOT)}"]
-    return spent, text, broken
+        inputs = sorted(Path(found).iterdir())
+        verdicts = {path: _verdict(target, path, python, env) for path in inputs}
+        broken = [f"{path.name}{told}" for path, told in verdicts.items() if told is not None]
+        for path, told in verdicts.items():
+            if told is not None:
+                path.replace(WORK / path.name)
+    false_alarm = code == TIMEOUT and bool(inputs) and not broken
+    if code and not broken and not false_alarm:
+        broken = [f"exit {code}, see {log.name}"]
+    return Slice(spent, text, broken, false_alarm)
 
 
 def _processor_seconds(command: list[str], env: dict[str, str], log: Path) -> tuple[int, float]:
-    """Run ``command``; its exit code and the processor time that it took."""
+    """Run ``command``; its exit code and the processor time that it took, without its imports."""
     with log.open("wb") as stream:
         child = subprocess.Popen(command, env=env, stdout=stream, stderr=stream)
         _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
-    return child.returncode, usage.ru_utime + usage.ru_stime
+    spent = usage.ru_utime + usage.ru_stime
+    ready = re.search(rb"^fuzz: ready after ([0-9.]+) s$", log.read_bytes(), re.MULTILINE)
+    return child.returncode, max(0.0, spent - (float(ready[1]) if ready else spent))
 
 
-def _breaks(target: str, path: Path, python: str, env: dict[str, str]) -> bool:
-    """Whether an input is a finding: one that was only slow by the clock on a busy machine is none.
+def _verdict(target: str, path: Path, python: str, env: dict[str, str]) -> str | None:
+    """None when an input is no finding, else what there is to say of it besides its name.
 
-    libFuzzer's limits are wall time. Such an input is run again and must keep within them by the
-    processor's time; then it is removed.
+    libFuzzer's limits are wall time, and a machine may be busy, or stop a process for minutes. So
+    the input is run again: what then keeps within the limit by the processor's time is none. A run
+    that the clock ended before the processor had done so much was stopped itself, or waits for
+    something; once is no proof of either.
     """
-    if not re.search("-broken-(timeout|slow-unit)-", path.name):
-        return True
-    command = [python, str(ROOT / "tests/fuzz/fuzz.py"), target, "-timeout=600", str(path)]
-    log = path.with_name(f"{target}.again.log")
-    code, spent = _processor_seconds(command, env, log)
-    if code == 0 and spent < INPUT_S:
-        path.unlink()
-        return False
-    return True
+    by_the_clock = re.search("-broken-(timeout|slow-unit)-", path.name) is not None
+    command = [
+        python, str(ROOT / "tests/fuzz/fuzz.py"), target, f"-timeout={AGAIN_S}",
+        f"-rss_limit_mb={RSS_MB}", str(path),
+    ]  # fmt: skip
+    for _ in range(3):
+        code, spent = _processor_seconds(command, env, path.with_name(f"{path.name}.log"))
+        if spent >= INPUT_S:
+            return ""
+        if code == 0:
+            return None if by_the_clock else " (not when run again)"
+        if code != TIMEOUT:
+            return ""
+    return " (waits for something)"
 
 
 def slices(wanted: Mapping[str, int], slice_s: int) -> Iterator[tuple[str, int]]:
@@ -162,31 +191,35 @@ def run(
     """Run all slices, ``jobs`` at a time, none beyond ``until`` (monotonic). True: nothing broke."""
     WORK.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(WORK / "ledger.json")
-    pending: SimpleQueue[tuple[str, int, int]] = SimpleQueue()
-    for number, (target, seconds) in enumerate(slices(wanted, slice_s)):
-        pending.put((target, seconds, number % max(jobs, 1)))
+    pending: SimpleQueue[tuple[str, int]] = SimpleQueue()
+    for item in slices(wanted, slice_s):
+        pending.put(item)
     broke: list[str] = []
 
-    def work() -> None:
+    def work(number: int) -> None:
         while True:
             try:
-                target, seconds, number = pending.get_nowait()
+                target, seconds = pending.get_nowait()
             except Empty:
                 return
             left = int(until - time.monotonic())
             if left < 1:
                 return
-            spent, log, broken = run_slice(target, min(seconds, left), python, number, runs)
-            row = ledger.add(target, spent, log, broken)
-            print(f"fuzz: {target:15} {spent:6.0f} s (all runs {row['seconds']:7.0f} s), "
-                  f"{row['inputs']:10} inputs, coverage {row['coverage']:5}, "
-                  f"{row['peak_mb']:4} MB{''.join(f', BROKE: {name}' for name in broken)}",
+            done = run_slice(target, min(seconds, left), python, number, runs)
+            row = ledger.add(target, done.seconds, done.log, done.broken)
+            print(f"fuzz: {target:15} {done.seconds:6.0f} s (all runs {row['seconds']:7.0f} s), "
+                  f"{row['inputs']:10} inputs, coverage {row['coverage']:5}, {row['peak_mb']:4} MB"
+                  f"{', ended by a false alarm' if done.false_alarm else ''}"
+                  f"{''.join(f', BROKE: {name}' for name in done.broken)}",
                   flush=True)  # fmt: skip
-            if broken:
+            rest = seconds - max(1, math.ceil(done.seconds))
+            if done.false_alarm and rest > 0 and not runs:
+                pending.put((target, rest))
+            if done.broken:
                 broke.append(target)
-                print("\n".join(log.splitlines()[-30:]), file=sys.stderr, flush=True)
+                print("\n".join(done.log.splitlines()[-30:]), file=sys.stderr, flush=True)
 
-    threads = [threading.Thread(target=work) for _ in range(jobs)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(jobs)]
     for thread in threads:
         thread.start()
     for thread in threads:
