@@ -335,7 +335,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--libraries", help="the folders of libnvinfer and its parts")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--case", action="append", choices=CASES, dest="cases",
-                        help=f"a model to build; again for more. {', '.join(USUAL)}")  # fmt: skip
+                        help=f"a model to build ({', '.join(USUAL)}); can be repeated")  # fmt: skip
     parser.add_argument("--seconds", type=float, default=150.0, help="for one model, at most")
     parser.add_argument("--optimization", choices="012345", help="how hard the builder tries")
     parser.add_argument("--watch", action="store_true",

@@ -111,6 +111,7 @@ def parse_json(data: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+_MOST_VALUES = 100_000  # aliases of aliases make a small file large
 _MOST_LEVELS = 100  # no file that means anything nests deeper, and every walk over it recurses
 _BITS = 64  # what TOML promises; Python refuses to print an integer of 4300 digits
 _TOO_LONG = f"an integer of more than {_BITS} bits"
@@ -121,7 +122,7 @@ _DOTTED_KEY = re.compile(
 _MANY_BLANKS = re.compile(r"\S[^\S\n]{1000}")
 
 
-def bounded(document: Any, most: int) -> Any:
+def bounded(document: Any, most: int = _MOST_VALUES) -> Any:
     """``document`` of a foreign file, when whoever walks over it comes back.
 
     Raises ValueError when it is nested deeper than any walk can follow, has more than ``most``

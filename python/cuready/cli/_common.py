@@ -223,9 +223,7 @@ def _wants_json(argv: Sequence[str]) -> bool:
 
 
 # What Click since 8.2 raises for a group without a command; before, it printed the help itself.
-_NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(
-    kind for kind in (getattr(click.exceptions, "NoArgsIsHelpError", None),) if kind is not None
-)
+_NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 def _usage(error: click.UsageError, wants_json: bool) -> int:

@@ -66,7 +66,7 @@ def _from_schema(path: Path, told: str) -> Problem:
 
 def lint_recipe(recipe: Recipe) -> list[Problem]:
     """Problems of a recipe that has the right form."""
-    rules = (_sources, _specs, _requirements, _facts, _gpu_rules, _proofs, _shape)
+    rules = (_sources, _specs, _requirements, _facts, _versions, _gpu_rules, _proofs, _shape)
     return [problem for rule in rules for problem in rule(recipe)]
 
 
@@ -161,13 +161,12 @@ def _gpu_rules(recipe: Recipe) -> Iterator[Problem]:
     where = f"{recipe.path}: gpu"
     if recipe.gpu_require and recipe.gpu_forbid:
         yield Problem("error", where, "require and forbid contradict each other")
-    yield from _versions(recipe)
     for rule in recipe.rules:
         if rule.instead:
             try:
                 find(rule.instead)
             except RecipeError as error:
-                yield Problem("error", f"{where}.rule.instead", f"{error.message}; {error.hint}")
+                yield _refused(f"{where}.rule.instead", error)
     conda_names = {canonicalize_name(text.split()[0]) for text in recipe.specs}
     if (
         recipe.gpu_require
@@ -184,11 +183,11 @@ def _versions(recipe: Recipe) -> Iterator[Problem]:
         try:
             rule.applies()
         except RecipeError as error:
-            yield Problem("error", recipe.path, f"{error.message}; {error.hint}")
+            yield _refused(recipe.path, error)
     try:
         version_range(recipe.host_python or "", "python.version", like=PYTHON_LIKE)
     except RecipeError as error:
-        yield Problem("error", recipe.path, f"{error.message}; {error.hint}")
+        yield _refused(recipe.path, error)
     if recipe.min_driver_cuda is not None:
         try:
             Version(recipe.min_driver_cuda)
@@ -196,6 +195,10 @@ def _versions(recipe: Recipe) -> Iterator[Problem]:
             told = one_line(recipe.min_driver_cuda, 60)
             where = f"{recipe.path}: gpu.min_driver_cuda"
             yield Problem("error", where, f"{told!r} is not a version, like 12.4")
+
+
+def _refused(where: str, error: RecipeError) -> Problem:
+    return Problem("error", where, f"{error.message}; {error.hint}")
 
 
 def _proofs(recipe: Recipe) -> Iterator[Problem]:

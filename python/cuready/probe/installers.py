@@ -43,7 +43,6 @@ def _conda_root(context: Context) -> str | None:
 
 _Parser = Callable[[str], Mapping[str, Any]]
 _TEXT_LIMIT = 1 << 20
-_MOST_VALUES = 100_000  # aliases of aliases make a small file large
 _VARIABLES = re.compile(r"(?:PIP|UV|CONDA|MAMBA|PIXI|RATTLER)_")
 
 
@@ -93,10 +92,10 @@ def _files(context: Context) -> Iterator[tuple[str, str, _Parser]]:
     seen: set[str] = set()
     for tool, paths, parser in (
         ("pip", _pip_files(context), _ini),
-        ("uv", _uv_files(context), _toml),
+        ("uv", _uv_files(context), parse_toml),
         ("conda", _conda_files(context), _yaml),
         ("mamba", _mamba_files(context), _yaml),
-        ("pixi", _pixi_files(context), _toml),
+        ("pixi", _pixi_files(context), parse_toml),
     ):
         for path in paths:
             if path not in seen and not path.startswith("/dev/"):
@@ -115,10 +114,6 @@ def _ini(text: str) -> Mapping[str, Any]:
     return {f"{s}.{key}": value for s in parser.sections() for key, value in parser.items(s)}
 
 
-def _toml(text: str) -> Mapping[str, Any]:
-    return parse_toml(text)
-
-
 def _tool_uv(text: str) -> Mapping[str, Any]:
     found = parse_toml(text).get("tool", {}).get("uv", {})
     return found if isinstance(found, dict) else {}
@@ -132,7 +127,7 @@ def _yaml(text: str) -> Mapping[str, Any]:
         return {}
     if not isinstance(document, dict):
         raise ValueError(f"expected a mapping, got {type(document).__name__}")
-    bounded(document, _MOST_VALUES)
+    bounded(document)
     return {str(key): value for key, value in document.items()}
 
 

@@ -106,9 +106,8 @@ class _Run:
     def _start(self, reader: Reader) -> None:
         now = time.monotonic()
         until = min(now + reader.limit_s, self.end)
-        context = dataclasses.replace(self.context, until=until)
-        if reader.after:
-            context = dataclasses.replace(context, so_far=self._overlay())
+        so_far = self._overlay() if reader.after else self.context.so_far
+        context = dataclasses.replace(self.context, until=until, so_far=so_far)
         self.running[reader.name] = _Running(now, until)
 
         def work() -> None:

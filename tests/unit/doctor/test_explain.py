@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from tests.fuzz.targets._support import bounded_reading
+from tests.processor_time import at_most
 
 from cuready.cli import explain as command
 from cuready.doctor import catalogue
@@ -74,12 +74,12 @@ def test_no_pattern_is_slow_on_a_long_hostile_log() -> None:
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.key)
 def test_no_pattern_looks_for_its_end_all_through_a_log(rule: Rule) -> None:
     """A message that breaks off, over and over: each beginning may cost a bounded look ahead."""
-    line = rule.messages[0].split("\n")[0]
-    ends = [place for place, sign in enumerate(line, 1) if not sign.isalnum()]
-    begin = time.process_time()
-    for end in ends[:: max(1, len(ends) // 12)]:
-        rule.pattern.search(line[:end] * (64_000 // end))
-    assert time.process_time() - begin < 2
+    for message in rule.messages:
+        line = message.split("\n")[0]
+        ends = [place for place, sign in enumerate(line, 1) if not sign.isalnum()]
+        with at_most(2):
+            for end in ends[:: max(1, len(ends) // 12)]:
+                rule.pattern.search(line[:end] * (64_000 // end))
 
 
 HEALTHY = """
@@ -240,10 +240,3 @@ def test_the_name_of_a_file_is_told_from_a_text() -> None:
     code, out, _ = explained(__file__)
     assert code == 1
     assert f"cuready explain - < {__file__}" in out
-
-
-@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.key or "-".join(rule.ids))
-def test_the_beginning_of_a_message_over_and_over_is_no_hang(rule: Rule) -> None:
-    for message in rule.messages:
-        begin = message[: max(12, len(message) // 3)].replace("\n", " ")
-        explain_text((begin + " ") * (150_000 // len(begin)))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import string
-import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.processor_time import at_most
 
 from cuready.doctor.redact import GENERIC_HOSTS, GENERIC_USERS, HIDDEN, Identity, Redactor
 from cuready.snapshot import Snapshot
@@ -115,20 +115,19 @@ def test_a_word_is_judged_as_a_whole(text: str, left: str) -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["-N", "-token", "token", "?token", "a", "a.", "a@a.", "-eyJ", "-eyJaaaaaaaa", "serial ",
-     "GPU-", "sk-", "a://", "/home/"],
+    ["-N", "-token", "token", "token-", "?token", "&token-", "a", "a.", "a_", "a@a.", "a@a-", "&a=",
+     "-eyJ", "-eyJaaaaaaaa", "serial ", "GPU-", "GPU-1234-", "sk-", "a://", "/home/", "/home/a"],
 )  # fmt: skip
 def test_time_does_not_grow_with_the_square_of_a_word(piece: str) -> None:
-    begin = time.process_time()
-    Redactor(Identity()).text(piece * (64_000 // len(piece)))
-    assert time.process_time() - begin < 2
+    redactor = Redactor(Identity(("alice",), ("/home/alice",), ("pc",)))
+    with at_most(2):
+        assert redactor.text(piece * (64_000 // len(piece)))
 
 
 def test_a_list_of_uuids_takes_no_time() -> None:
     uuids = [f"GPU-{number:08x}" for number in range(20_000)]
-    begin = time.process_time()
-    left = Redactor(Identity()).text(" ".join(uuids))
-    assert time.process_time() - begin < 2
+    with at_most(2):
+        left = Redactor(Identity()).text(" ".join(uuids))
     assert len(set(left.split())) == len(uuids)
 
 
@@ -159,15 +158,6 @@ def test_a_redacted_snapshot_is_still_a_snapshot() -> None:
     snapshot = Snapshot.from_dict({"schema_version": 1, "environment": {"A": "/home/jane/x"}})
     redacted = Redactor(Identity(("jane",))).document(snapshot.to_dict())
     assert Snapshot.from_dict(redacted).environment == {"A": "/home/<user>/x"}
-
-
-@pytest.mark.parametrize(
-    "word",
-    ["-N", "token-", "GPU-1234-", "a.", "a_", "a", "&token-", "a@a-", "&a=", "serial ", "/home/a"],
-)
-def test_a_line_of_many_thousands_of_characters_is_no_hang(word: str) -> None:
-    text = word * (200_000 // len(word))
-    assert Redactor(Identity(("alice",), ("/home/alice",), ("pc",))).text(text)
 
 
 def test_words_before_a_secret_do_not_hide_it() -> None:

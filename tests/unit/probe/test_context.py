@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
+from tests.processor_time import at_most
 
 from cuready.probe.context import Context
 
@@ -47,10 +47,9 @@ def test_a_loop_of_links_is_nothing_not_a_hang(rooted: Context) -> None:
 def test_a_path_longer_than_any_is_followed_no_further_than_the_kernel_would(
     rooted: Context,
 ) -> None:
-    begin = time.process_time()
-    assert not rooted.exists("/a" * 32_000)
-    assert rooted.realpath("/a" * 32_000 + "/..") == "/a" * 31_999
-    assert time.process_time() - begin < 1
+    with at_most(1):
+        assert not rooted.exists("/a" * 32_000)
+        assert rooted.realpath("/a" * 32_000 + "/..") == "/a" * 31_999
     Path(f"{rooted.root}/name").symlink_to("/etc/hostname")
     assert rooted.realpath("/etc/../" * 3000 + "name") == "/etc/hostname"
 

@@ -16,7 +16,6 @@ __all__ = ["read_any", "read_command", "read_environment_yml", "read_pixi", "rea
 
 MAX_BYTES = 4 << 20
 _MOST_INCLUDES = 50
-MOST_VALUES = 100_000  # aliases of aliases make a small file large
 CONDA_PROGRAMS = frozenset({"conda", "mamba", "micromamba", "conda.exe", "mamba.exe"})
 
 # Options of conda and pip that take a value which says nothing about what is installed.
@@ -78,7 +77,7 @@ def read_environment_yml(
     except RecursionError:
         raise RecipeError(f"{where}: not an environment file: nested too deeply") from None
     try:
-        bounded(document, MOST_VALUES)
+        bounded(document)
     except ValueError as error:
         raise RecipeError(f"{where}: not an environment file: {error}") from None
     if not isinstance(document, dict):
