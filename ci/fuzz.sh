@@ -30,4 +30,4 @@ python=${PYTHON:-python3}
   echo "fuzz: $python has no atheris; pip install --group ci, with Python 3.11 to 3.13" >&2
   exit 2
 }
-exec "$python" tests/fuzz/campaign.py "$@"
+PYTHONPATH=$PWD/python${PYTHONPATH:+:$PYTHONPATH} exec "$python" -m tests.fuzz.campaign "$@"

@@ -24,11 +24,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
+from tests.fuzz.targets._support import MEMORY, SCRATCH
+
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "python"), str(ROOT)]
-
-from tests.fuzz.targets._support import MEMORY, SCRATCH  # noqa: E402 - path first
-
 WORK = ROOT / "build/fuzz"
 CORPUS = ROOT / "tests/data/fuzz"
 HOURS = ROOT / "tests/fuzz/hours.json"
