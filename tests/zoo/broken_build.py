@@ -59,6 +59,13 @@ def runtime_only_install() -> Snapshot:
 
 
 @fault("BLD03")
+def both_variables_name_what_is_gone() -> Snapshot:
+    """CUDA_HOME and CUDA_PATH, one folder: one fault."""
+    gone = toolkit("12.1", "CUDA_HOME", "CUDA_PATH", exists=False, nvcc=None)
+    return edit(gpu_box(), toolkits=(gone,))
+
+
+@fault("BLD03")
 def nvcc_on_path_is_another() -> Snapshot:
     """CUDA_HOME is 12.8, the first nvcc on PATH is 12.4."""
     return edit(gpu_box(), toolkits=(toolkit("12.8", "CUDA_HOME"), toolkit("12.4", "PATH")))

@@ -231,6 +231,16 @@ def leaks_from_pythonpath() -> Snapshot:
     return edit(gpu_box(python=torch_env(origins=(leaked,))), environment={"PYTHONPATH": "/opt/x"})
 
 
+@fault("PY08")
+def several_leak_from_user_site() -> Snapshot:
+    """torch and jax in ~/.local: one fault, and one command for both."""
+    leaked = tuple(
+        ModuleOrigin(name, f"{USER_SITE}/{name}/__init__.py", USER_SITE, (f"{SITE}/{name}/__init__.py",))
+        for name in ("torch", "jax")
+    )  # fmt: skip
+    return gpu_box(python=torch_env(origins=leaked))
+
+
 @near_miss("PY08")
 def user_site_comes_second() -> Snapshot:
     """There is a copy in ~/.local, after that of the environment."""

@@ -82,6 +82,18 @@ def utility_only() -> Snapshot:
     )
 
 
+@fault("CTR03")
+def compute_only() -> Snapshot:
+    """NVIDIA_DRIVER_CAPABILITIES=compute: CUDA works, and there is no NVML."""
+    box = container(gpu_box())
+    return edit(
+        box,
+        environment={"NVIDIA_DRIVER_CAPABILITIES": "compute"},
+        driver__libraries=box.driver.libraries[:1],
+        nvml=failed("load", "libnvidia-ml.so.1: cannot open shared object file", 0),
+    )
+
+
 def image(base: str, capabilities: str, *wheels: str) -> Snapshot:
     """A working machine whose working folder has a Dockerfile."""
     file = Dockerfile("/project/Dockerfile", base, wheels=wheels, capabilities=capabilities)

@@ -20,6 +20,7 @@ from cuready.snapshot import NativeProbe, Snapshot
 __all__ = ["Merged", "merge", "seen_to_work"]
 
 _RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
+_ASKED_OF = {"libcuda.so.1": "cuda", "libnvidia-ml.so.1": "nvml"}
 _PCI_ADDRESS = re.compile(r"^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9]$", re.IGNORECASE)
 
 
@@ -61,6 +62,8 @@ def seen_to_work(item: Finding, snapshot: Snapshot) -> str | None:
     here = item.id in catalogue.IDS and not item.image
     known = catalogue.entry(item.id).disproved_by if here else ()
     for name in known:
+        if _ASKED_OF.get(item.subject, name) != name:
+            continue  # what is said of one of the two libraries, the other cannot disprove
         probe = snapshot.cuda if name == "cuda" else snapshot.nvml
         if probe.status == "ok" and _covers(probe, item.subject):
             library = "the CUDA driver" if name == "cuda" else "NVML"

@@ -123,42 +123,49 @@ def stale_cuda_home(snapshot: Snapshot) -> Outcome:
 
 
 def _wrong_home(snapshot: Snapshot) -> list[Finding]:
-    named = {
-        variable: item
-        for item in snapshot.toolkits
-        for variable in HOME_VARIABLES
-        if variable in item.found_by
-    }
-    for variable, item in named.items():
-        if item.exists and item.nvcc:
-            continue
-        reason = "has no nvcc (a runtime-only install)" if item.exists else "does not exist"
-        better = next((t for t in snapshot.toolkits if t.exists and t.nvcc), None)
-        if better is not None:
-            fix = Fix(
-                (f"export {variable}={join([better.path])}",),
-                f"CUDA {better.version or ''}".strip(),
-            )
-        else:
-            fix = Fix((f"unset {variable}",), "and where it is set; nothing here has an nvcc")
-        return [
-            catalogue.finding(
-                "BLD03",
-                cause=f"{variable}={item.path} {reason}.",
-                evidence=(Evidence(variable, item.path), Evidence(item.path, reason)),
-                explains=("BLD01", "BLD02"),
-                reach=[item.path],
-                fix=(fix,),
-            )
-        ]
+    named = [(tuple(v for v in HOME_VARIABLES if v in item.found_by), item)
+             for item in snapshot.toolkits]  # fmt: skip
+    useless = [
+        _useless(snapshot, variables, item)
+        for variables, item in named
+        if variables and not (item.exists and item.nvcc)
+    ]
     on_path = next((item for item in snapshot.toolkits if "PATH" in item.found_by), None)
-    for variable, item in named.items():
-        if on_path is None:
-            break
-        ours, theirs = facts.version(item.version), facts.version(on_path.nvcc_version)
-        if ours and theirs and ours.release[:2] != theirs.release[:2]:
-            return [_two_at_once(variable, item, on_path)]
+    if useless or on_path is None:
+        return useless
+    theirs = facts.version(on_path.nvcc_version)
+    for variables, item in named:
+        ours = facts.version(item.version)
+        if variables and ours and theirs and ours.release[:2] != theirs.release[:2]:
+            return [_two_at_once(" and ".join(variables), item, on_path)]
     return []
+
+
+def _useless(snapshot: Snapshot, variables: tuple[str, ...], item: CudaToolkit) -> Finding:
+    """One folder, which one variable names or both: it is the folder that is wrong."""
+    reason = "has no nvcc (a runtime-only install)" if item.exists else "does not exist"
+    better = next((t for t in snapshot.toolkits if t.exists and t.nvcc), None)
+    if better is not None:
+        fix = Fix(
+            tuple(f"export {variable}={join([better.path])}" for variable in variables),
+            f"CUDA {better.version or ''}".strip(),
+        )
+    else:
+        fix = Fix(
+            (f"unset {' '.join(variables)}",), "and where it is set; nothing here has an nvcc"
+        )
+    return catalogue.finding(
+        "BLD03",
+        subject=item.path,
+        cause=f"{' and '.join(variables)}={item.path} {reason}.",
+        evidence=(
+            *(Evidence(variable, item.path) for variable in variables),
+            Evidence(item.path, reason),
+        ),
+        explains=("BLD01", "BLD02"),
+        reach=[item.path],
+        fix=(fix,),
+    )
 
 
 def _two_at_once(variable: str, named: CudaToolkit, on_path: CudaToolkit) -> Finding:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from cuready.doctor import catalogue, facts
-from cuready.doctor.checks._images import half_a_driver_in_image
+from cuready.doctor.checks._images import half_a_driver_in_image, with_both
 from cuready.doctor.finding import Evidence, Finding, Fix, Risk, Severity
 from cuready.doctor.installers import join, system_command, system_install
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
@@ -115,34 +117,45 @@ def compute_capability_not_asked(snapshot: Snapshot) -> Outcome:
     planned = half_a_driver_in_image(snapshot)
     if not snapshot.platform.container:
         return planned or NOT_IN_CONTAINER
-    return [*_no_libcuda(snapshot), *planned]
+    return [*_half_a_driver(snapshot), *planned]
 
 
-def _no_libcuda(snapshot: Snapshot) -> list[Finding]:
+# What each capability brings in, and what is lost without it.
+_BROUGHT = {
+    "compute": ("libcuda.so.1", "libcuda is left out of the container, nvidia-smi still works."),
+    "utility": (
+        "libnvidia-ml.so.1",
+        "NVML and nvidia-smi are left out of the container: CUDA works, NCCL does not start.",
+    ),
+}
+
+
+def _half_a_driver(snapshot: Snapshot) -> Iterator[Finding]:
+    """One of the driver's two libraries is there, and the other was not asked for."""
     asked = snapshot.environment.get("NVIDIA_DRIVER_CAPABILITIES")
     if asked is None:
-        return []
+        return
+    found = {name: facts.library(snapshot, soname) for name, (soname, _) in _BROUGHT.items()}
     words = {item.strip() for item in asked.split(",")}
-    if words & {"compute", "all"} or facts.library(snapshot, "libcuda.so.1") is not None:
-        return []
-    if facts.library(snapshot, "libnvidia-ml.so.1") is None:
-        return []
-    return [
-        catalogue.finding(
+    for capability, other in (("compute", "utility"), ("utility", "compute")):
+        if words & {capability, "all"} or found[capability] is not None or found[other] is None:
+            continue
+        soname, effect = _BROUGHT[capability]
+        variable = f"NVIDIA_DRIVER_CAPABILITIES={with_both(asked)}"
+        yield catalogue.finding(
             "CTR03",
-            cause=f"NVIDIA_DRIVER_CAPABILITIES is {asked!r}: libcuda is left out of the container, "
-            "nvidia-smi still works.",
+            subject=soname,
+            severity=None if capability == "compute" else Severity.WARNING,
+            title=f"The container asked for no {capability} capability",
+            cause=f"NVIDIA_DRIVER_CAPABILITIES is {asked!r}: {effect}",
             evidence=(
                 Evidence("NVIDIA_DRIVER_CAPABILITIES", asked),
-                Evidence("libcuda.so.1", "not found"),
-                Evidence("libnvidia-ml.so.1", "found"),
+                Evidence(soname, "not found"),
+                Evidence(_BROUGHT[other][0], "found"),
             ),
             explains=("DRV08",),
-            fix=(
-                Fix(("docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility IMAGE",)),
-            ),
+            fix=(Fix((f"docker run --gpus all -e {variable} IMAGE",)),),
         )
-    ]
 
 
 @check("CTR04", needs=("container", "device-nodes"))

@@ -93,47 +93,55 @@ def from_user_site(snapshot: Snapshot) -> Outcome:
     python = snapshot.python
     if python.kind in (None, "system"):
         return Skipped("no virtual or conda environment")
-    path = snapshot.environment.get("PYTHONPATH", "")
-    separator = ";" if snapshot.platform.system == "Windows" else ":"
-    added = [entry for entry in path.split(separator) if entry]
+    leaked: dict[str, list[ModuleOrigin]] = {}
     for origin in python.origins:
-        if origin.path is None or normalize(origin.name) not in FRAMEWORKS:
-            continue
-        if _below(origin.path, python.user_site):
-            remove = join(
-                [python.executable or "python", "-m", "pip", "uninstall", "-y", origin.name]
-            )
-            fix = (  # one or the other: with the variable set, pip would not see the user's copy
-                Fix(("export PYTHONNOUSERSITE=1",), "and where your shell sets its variables"),
-                Fix((remove,), "pip removes the copy that is found first: the user's"),
-            )
-            reach = things.within(snapshot, python.user_site or "")
-            return [_leaked(origin, "the user's site-packages", fix, reach)]
-        source = next((entry for entry in added if _below(origin.path, entry)), None)
-        if source is not None and not _below(source, snapshot.scope.cwd):
-            unset = (Fix(("unset PYTHONPATH",)),)
-            reach = things.within(snapshot, source)
-            return [_leaked(origin, f"PYTHONPATH ({source})", unset, reach)]
-    return ()
+        if origin.path is not None and normalize(origin.name) in FRAMEWORKS:
+            source = _outside(snapshot, origin.path)
+            if source is not None:
+                leaked.setdefault(source, []).append(origin)
+    return [_leaked(snapshot, source, found) for source, found in leaked.items()]
 
 
-def _leaked(
-    origin: ModuleOrigin, where: str, fix: tuple[Fix, ...], reach: frozenset[str]
-) -> Finding:
-    """``reach``: what else comes from there, and is out of the way with it."""
-    shadowed = f", and hides {origin.shadowed[0]}" if origin.shadowed else ""
+def _outside(snapshot: Snapshot, path: str) -> str | None:
+    """The user's site-packages or the entry of PYTHONPATH that a module comes from, if any."""
+    user_site = snapshot.python.user_site
+    if _below(path, user_site):
+        return user_site
+    separator = ";" if snapshot.platform.system == "Windows" else ":"
+    added = snapshot.environment.get("PYTHONPATH", "").split(separator)
+    source = next((entry for entry in added if entry and _below(path, entry)), None)
+    return None if source is None or _below(source, snapshot.scope.cwd) else source
+
+
+def _leaked(snapshot: Snapshot, source: str, origins: list[ModuleOrigin]) -> Finding:
+    """One finding for each source: what to do is about the source, not about the packages."""
+    names = [origin.name for origin in origins]
+    fix: tuple[Fix, ...]
+    if source == snapshot.python.user_site:
+        where = "the user's site-packages"
+        python = snapshot.python.executable or "python"
+        remove = join([python, "-m", "pip", "uninstall", "-y", *names])
+        fix = (  # one or the other: with the variable set, pip would not see the user's copies
+            Fix(("export PYTHONNOUSERSITE=1",), "and where your shell sets its variables"),
+            Fix((remove,), "pip removes the copies that are found first: the user's"),
+        )
+    else:
+        where, fix = f"PYTHONPATH ({source})", (Fix(("unset PYTHONPATH",)),)
+    first, *others = origins
+    hides = f", and hides {first.shadowed[0]}" if first.shadowed else ""
+    also = f" The same goes for {', '.join(names[1:])}." if others else ""
     return catalogue.finding(
         "PY08",
-        subject=origin.name,
-        severity=None if origin.shadowed else Severity.WARNING,
-        cause=f"`import {origin.name}` takes {origin.path} from {where}{shadowed}.",
+        subject=", ".join(names),
+        severity=None if any(o.shadowed for o in origins) else Severity.WARNING,
+        cause=f"`import {first.name}` takes {first.path} from {where}{hides}.{also}",
         evidence=[
-            Evidence("sys.path", f"{origin.entry or origin.path} comes first"),
-            *(Evidence(item, "hidden by it") for item in origin.shadowed),
+            *(Evidence(o.entry or where, f"comes first for {o.name}: {o.path}") for o in origins),
+            *(Evidence(item, "hidden by it") for o in origins for item in o.shadowed),
         ],
         explains=("PY10", "PY11", "PY12", "PY13", "LIB01", "LIB02", "LIB03", "LIB08"),
-        about=things.each([origin.path or origin.name]),
-        reach=reach | {origin.path or origin.name},
+        about=things.each(origin.path or origin.name for origin in origins),
+        reach=things.within(snapshot, source) | {o.path or o.name for o in origins},
         fix=fix,
     )
 
