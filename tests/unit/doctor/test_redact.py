@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.processor_time import at_most
+from tests.hang import no_hang
 
 from cuready.doctor.redact import GENERIC_HOSTS, GENERIC_USERS, HIDDEN, Identity, Redactor
 from cuready.snapshot import Snapshot
@@ -120,13 +120,13 @@ def test_a_word_is_judged_as_a_whole(text: str, left: str) -> None:
 )  # fmt: skip
 def test_time_does_not_grow_with_the_square_of_a_word(piece: str) -> None:
     redactor = Redactor(Identity(("alice",), ("/home/alice",), ("pc",)))
-    with at_most(2):
-        assert redactor.text(piece * (64_000 // len(piece)))
+    with no_hang():
+        assert redactor.text(piece * (150_000 // len(piece)))
 
 
-def test_a_list_of_uuids_takes_no_time() -> None:
+def test_each_uuid_of_a_long_list_gets_a_placeholder_of_its_own() -> None:
     uuids = [f"GPU-{number:08x}" for number in range(20_000)]
-    with at_most(2):
+    with no_hang():
         left = Redactor(Identity()).text(" ".join(uuids))
     assert len(set(left.split())) == len(uuids)
 

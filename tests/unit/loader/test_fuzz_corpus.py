@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.fuzz.targets import MODULES, load
-from tests.processor_time import at_most
+from tests.hang import no_hang
 
 TESTS = Path(__file__).parents[2]
 CORPUS = TESTS / "data/fuzz"
@@ -81,8 +81,8 @@ HARD: tuple[tuple[str, str], ...] = (
 @pytest.mark.parametrize(
     ("target", "text"), HARD, ids=[f"{name}-{number}" for number, (name, _) in enumerate(HARD)]
 )
-def test_a_long_input_takes_seconds_and_no_minutes(target: str, text: str) -> None:
-    with at_most(10):
+def test_a_long_input_is_read_to_its_end(target: str, text: str) -> None:
+    with no_hang():
         load(target)(text.encode())
 
 
