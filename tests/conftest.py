@@ -23,9 +23,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 LINUX = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64",
          "manylinux2014_x86_64", "manylinux1_x86_64", "any")  # fmt: skip
+PYTHON = "3.12"  # whose wheels are taken, unless a test says another
 
 
-def fetch_wheel(requirement: str, python: str = "3.12", platforms: tuple[str, ...] = LINUX) -> Path:
+def fetch_wheel(requirement: str, python: str = PYTHON, platforms: tuple[str, ...] = LINUX) -> Path:
     """Download one wheel with pip, without its dependencies: for x86-64 Linux, or ``platforms``.
 
     ``requirement`` is exact (``name==version``), so that a cached file is the right one. Raises
@@ -33,6 +34,8 @@ def fetch_wheel(requirement: str, python: str = "3.12", platforms: tuple[str, ..
     without it.
     """
     folder = DOWNLOADS / "wheels" / requirement.replace("==", "-").replace("/", "_")
+    if python != PYTHON:
+        folder = folder.with_name(f"{folder.name}-{python}")
     if platforms != LINUX:
         folder = folder.with_name(f"{folder.name}-{platforms[0]}")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +53,7 @@ def fetch_wheel(requirement: str, python: str = "3.12", platforms: tuple[str, ..
         return next(folder.glob("*.whl"))
 
 
-def unpack_wheel(requirement: str, python: str = "3.12") -> Path:
+def unpack_wheel(requirement: str, python: str = PYTHON) -> Path:
     """A folder with the wheel's files, unpacked once. Treat it as read-only: tests share it."""
     wheel = fetch_wheel(requirement, python)
     target = wheel.parent / "unpacked"
