@@ -29,6 +29,7 @@ class CUREADY_API Workspace {
   void reserve(std::size_t nbytes);
 
  private:
+  friend class Engine;
   friend class ExecutionContext;
   struct Impl;
   std::unique_ptr<Impl> impl_;

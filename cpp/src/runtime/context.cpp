@@ -14,7 +14,9 @@ ExecutionContext::Impl::Impl(std::shared_ptr<Engine> owner) : engine(std::move(o
 ExecutionContext::Impl::~Impl() {
   if (primary == nullptr) return;
   const cuda::CurrentGuard current(*primary);
+  const std::uint64_t uses = workspace_shared ? workspace->impl_->uses_now() : 0;
   if (has_run) cuda::discard(primary->table().cuCtxSynchronize());
+  if (has_run && workspace_shared) workspace->impl_->forget(last_stream, uses);
   clear_graphs();
   if (port) {
     const std::lock_guard<std::mutex> lock(e.mutex);
@@ -47,6 +49,15 @@ std::shared_ptr<ExecutionContext> Engine::create_context(const ContextOptions& o
   if (options.profile < -1 || options.profile >= std::max(impl_->profiles, 1)) {
     throw InvalidArgument({"create an execution context", "there is no profile " + std::to_string(options.profile),
                            "the engine has " + std::to_string(impl_->profiles)});
+  }
+  if (options.workspace) {
+    const int own = impl_->device().ordinal(), other = options.workspace->impl_->device.ordinal();
+    if (own != other) {
+      throw DeviceMismatch({"create an execution context",
+                            "the workspace is on GPU " + std::to_string(other) + ", the engine on GPU " +
+                                std::to_string(own),
+                            "make the workspace on the engine's device"});
+    }
   }
   const cuda::ThrowingGuard current(*impl_->device().primary());
   auto made = std::make_unique<ExecutionContext::Impl>(shared_from_this());

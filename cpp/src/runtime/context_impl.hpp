@@ -29,20 +29,28 @@ struct Workspace::Impl {
   Piece now();
   /// The same while the caller holds the mutex.
   Piece now_locked() const noexcept;
+  /// How many runs have used it.
+  std::uint64_t uses_now();
+  /// The stream was waited for when there had been `uses`: it is not looked at again, and may go.
+  void forget(StreamRef stream, std::uint64_t uses);
   Device device;
   std::unique_ptr<DeviceBuffer> memory;
   std::uint64_t generation = 0;
   std::mutex mutex;  // held while a shared workspace is being enqueued on
   bool used = false;
+  std::uint64_t uses = 0;
   StreamRef last_stream;  // of the last run, whichever context it was
 };
+
+/// The size of memory whose caller did not say how much there is.
+constexpr std::size_t unchecked = SIZE_MAX;
 
 /// What is known about one tensor of a context.
 struct TensorState {
   // First what other memory at every call needs: after a run of TensorRT, each cache line that is read costs.
   void* address = nullptr;
-  std::size_t nbytes = 0;    // of what is bound; 0: not checked
-  std::size_t required = 0;  // bytes for the current shape
+  std::size_t nbytes = unchecked;  // of what is bound
+  std::size_t required = 0;        // bytes for the current shape
   const char* name = nullptr;
   DataType dtype = DataType::float32;
   TensorLocation location = TensorLocation::device;
@@ -91,7 +99,7 @@ struct alignas(64) ExecutionContext::Impl {
   // many lines a call touches.
   std::atomic<bool> busy{false};
   bool special = true;   // the next enqueue has more to do than to enqueue
-  bool has_run = false;  // something was enqueued since the last synchronize()
+  bool has_run = false;  // something was put on last_stream since the last synchronize()
   StreamRef last_stream;
   tensorrt::ContextPort::Enqueue enqueue_function = nullptr;
   void* enqueue_object = nullptr;
@@ -135,6 +143,8 @@ struct alignas(64) ExecutionContext::Impl {
   tensorrt::Subject subject() const { return e.subject(); }
   /// Waits (on the host) for what is in flight, before something changes that it may read.
   void wait_idle();
+  /// The same inside of an enqueue, which goes on to put its run on the stream.
+  void wait_for_last_run();
   void order_after_last(StreamRef stream);
   void forget_graph_choice() noexcept {
     current_graph = nullptr;
@@ -162,6 +172,9 @@ struct alignas(64) ExecutionContext::Impl {
 
   // running (context_run.cpp)
   void slow_enqueue(StreamRef stream);
+  /// For a run on this stream: waits for the contexts that share the workspace, and keeps them out until it is
+  /// enqueued.
+  std::unique_lock<std::mutex> lock_workspace(StreamRef stream);
   void run_port(tensorrt::ContextPort& target, StreamRef stream);
   void check_stream(StreamRef stream) const;
   void finish_enqueue() noexcept;

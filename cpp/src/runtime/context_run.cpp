@@ -74,21 +74,7 @@ void ExecutionContext::Impl::slow_enqueue(StreamRef stream) {
   last_stream = stream;  // output memory that TensorRT asks for during the run is ordered on it
   prepare(stream, true);
   std::unique_lock<std::mutex> workspace_lock;
-  if (workspace_shared) {
-    Workspace::Impl& shared = *workspace->impl_;
-    workspace_lock = std::unique_lock<std::mutex>(shared.mutex);
-    while (shared.generation != workspace_generation) {  // another context made it larger in between
-      workspace_lock.unlock();
-      prepare_workspace(stream);
-      workspace_lock.lock();
-    }
-    if (shared.used && shared.last_stream != stream) {
-      cuda::check(engine->device().primary()->order(stream.handle, shared.last_stream.handle), "cuStreamWaitEvent",
-                  "share activation memory");
-    }
-    shared.used = true;
-    shared.last_stream = stream;
-  }
+  if (workspace_shared) workspace_lock = lock_workspace(stream);
   has_run = true;
   if (graph_mode == GraphMode::off) {
     run_port(*port, stream);
@@ -96,6 +82,24 @@ void ExecutionContext::Impl::slow_enqueue(StreamRef stream) {
     enqueue_with_graph(stream);
   }
   finish_enqueue();
+}
+
+std::unique_lock<std::mutex> ExecutionContext::Impl::lock_workspace(StreamRef stream) {
+  Workspace::Impl& shared = *workspace->impl_;
+  std::unique_lock<std::mutex> lock(shared.mutex);
+  while (shared.generation != workspace_generation) {  // another context made it larger in between
+    lock.unlock();
+    prepare_workspace(stream);
+    lock.lock();
+  }
+  if (shared.used && shared.last_stream != stream) {
+    cuda::check(engine->device().primary()->order(stream.handle, shared.last_stream.handle), "cuStreamWaitEvent",
+                "share activation memory");
+  }
+  shared.used = true;
+  ++shared.uses;
+  shared.last_stream = stream;
+  return lock;
 }
 
 void ExecutionContext::Impl::finish_enqueue() noexcept {
@@ -129,12 +133,18 @@ void ExecutionContext::Impl::order_after_last(StreamRef stream) {
   has_run = false;
 }
 
-void ExecutionContext::Impl::wait_idle() {
-  if (!has_run) return;
+void ExecutionContext::Impl::wait_for_last_run() {
   const cuda::ThrowingGuard current(*primary);
   cuda::check(primary->table().cuStreamSynchronize(last_stream.handle), "cuStreamSynchronize",
               "wait for the last run of a context");
+}
+
+void ExecutionContext::Impl::wait_idle() {
+  if (!has_run) return;
+  const std::uint64_t uses = workspace_shared ? workspace->impl_->uses_now() : 0;
+  wait_for_last_run();
   has_run = false;
+  if (workspace_shared) workspace->impl_->forget(last_stream, uses);
 }
 
 void ExecutionContext::prepare(StreamRef stream) {
@@ -195,8 +205,11 @@ std::vector<LayerTime> ExecutionContext::profile_layers(StreamRef stream) {
     tensorrt::ContextPort& port;
     ~Detach() { port.set_profiler(nullptr); }
   } detach{*c.port};
+  std::unique_lock<std::mutex> workspace_lock;
+  if (c.workspace_shared) workspace_lock = c.lock_workspace(stream);
   c.has_run = true;
   c.run_port(*c.port, stream);
+  if (workspace_lock.owns_lock()) workspace_lock.unlock();
   c.wait_idle();
   if (collector.lost) throw OutOfMemory({"profile layers", "no host memory for the layer times"}, 0, 0, 0);
   return std::move(collector.layers);

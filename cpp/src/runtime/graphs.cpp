@@ -42,7 +42,7 @@ void ExecutionContext::Impl::select_graph() {
   } else {
     while (graphs.size() >= static_cast<std::size_t>(std::max(max_graphs, 1))) {
       if (graphs.back().exec != nullptr) {
-        wait_idle();
+        wait_for_last_run();
         cuda::discard(primary->table().cuGraphExecDestroy(graphs.back().exec));
         ++graph_stats.evictions;
       }
@@ -92,8 +92,7 @@ void ExecutionContext::Impl::enqueue_with_graph(StreamRef stream) {
         active_graph = entry.exec;
         return;
       }
-      wait_idle();
-      has_run = true;
+      wait_for_last_run();
       capture(entry);
     } catch (const Error& error) {
       give_up_graph(entry, error.what(), stream);
@@ -107,9 +106,7 @@ void ExecutionContext::Impl::enqueue_with_graph(StreamRef stream) {
 
 void ExecutionContext::Impl::give_up_graph(GraphEntry& entry, const std::string& reason, StreamRef stream) {
   entry.refused = true;
-  has_run = true;
-  wait_idle();  // the warm-up may be running in the context that goes now
-  has_run = true;
+  wait_for_last_run();  // the warm-up may be running in the context that goes now
   entry.port.reset();
   capture_stream.reset();  // a failed capture may leave its stream unusable
   graph_stats.fallback_reason = reason;

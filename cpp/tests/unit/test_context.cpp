@@ -288,6 +288,47 @@ TEST_CASE_FIXTURE(Session, "contexts share a workspace in order, never at the sa
   CHECK(other.read(b) == std::vector<float>(16, 3.0f));
 }
 
+TEST_CASE_FIXTURE(Session, "profiling layers waits for the contexts that share the workspace") {
+  const std::string text = test::slow(20000, R"(, "device_memory": [65536])");
+  const auto engine = load(text), again = load(text);
+  ContextOptions options;
+  options.workspace = std::make_shared<Workspace>(engine->device());
+  const auto first = engine->create_context(options), second = again->create_context(options);
+  Stream a(engine->device()), b(engine->device());
+  const Array in(engine->device(), 16), out(engine->device(), 16), other(engine->device(), 16);
+  first->bind(0, in.view({16}));
+  first->bind(1, out.view({16}));
+  second->bind(0, in.view({16}));
+  second->bind(1, other.view({16}));
+  first->enqueue(a);
+  CHECK_FALSE(second->profile_layers(b).empty());
+  CHECK(a.done());
+}
+
+TEST_CASE_FIXTURE(Session, "a workspace outlives the streams on which it was used") {
+  const auto engine = load(test::slow(0, R"(, "device_memory": [4096])"));
+  const auto again = load(test::slow(0, R"(, "device_memory": [4096])")), larger = load(test::slow(0, R"(, "device_memory": [65536])"));
+  ContextOptions options;
+  options.workspace = std::make_shared<Workspace>(engine->device());
+  const auto first = engine->create_context(options);
+  const Array in(engine->device(), 16), out(engine->device(), 16);
+  for (const auto& next : {again, larger}) {
+    {
+      const Stream passing(engine->device());
+      first->bind(0, in.view({16}));
+      first->bind(1, out.view({16}));
+      first->enqueue(passing);
+      first->synchronize();
+    }
+    const auto context = next->create_context(options);
+    const Stream stream(engine->device());
+    context->bind(0, in.view({16}));
+    context->bind(1, out.view({16}));
+    context->enqueue(stream);
+    context->synchronize();
+  }
+}
+
 TEST_CASE_FIXTURE(Session, "activation memory follows the strategy") {
   const std::string text = test::two_profiles(R"(, "device_memory": [4096, 65536])");
   const auto engine = load(text);

@@ -183,6 +183,23 @@ TEST_CASE_FIXTURE(Session, "fault: no memory for the activations") {
   CHECK(static_cast<bool>(engine->create_context()));
 }
 
+TEST_CASE_FIXTURE(Session, "fault: a shared workspace that can not grow stays good for the contexts that have it") {
+  ContextOptions options;
+  Device device(0);
+  options.workspace = std::make_shared<Workspace>(device);
+  Ready ready(*this, options);
+  CHECK(ready.still_works());
+  {
+    Ready larger(*this, options, test::slow(0, R"(, "device_memory": [65536])"));
+    for (const char* call : {"cuMemAlloc", "cuMemAllocAsync"}) sim.fail(call, out_of_memory, 1, 100);
+    expect<OutOfMemory>([&] { larger.run(); });
+    sim.clear_faults();
+    CHECK(ready.still_works());
+    CHECK(larger.still_works());
+  }
+  CHECK(ready.still_works());
+}
+
 // Binding.
 
 TEST_CASE_FIXTURE(Session, "fault: setInputShape returns false") {

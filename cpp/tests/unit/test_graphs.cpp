@@ -69,6 +69,21 @@ TEST_CASE_FIXTURE(Session, "the cache is bounded and forgets the oldest") {
   CHECK(c.run(2, in, out, 1.0f, *this));
 }
 
+TEST_CASE_FIXTURE(Session, "a run that makes an older graph go is waited for like any other") {
+  Captured c(*this, GraphMode::automatic, test::slow(20000), 1);
+  const Array in(c.engine->device(), std::vector<float>(16, 1.0f)), out(c.engine->device(), 16), other(c.engine->device(), 16);
+  c.context->bind(0, in.view({16}));
+  c.context->bind(1, out.view({16}));
+  for (int i = 0; i < 3; ++i) c.context->enqueue(c.stream);
+  CHECK(c.context->graph_stats().cached == 1);
+  c.context->bind(1, other.view({16}));
+  c.context->enqueue(c.stream);
+  CHECK(c.context->graph_stats().evictions == 1);
+  CHECK_FALSE(c.context->done());
+  c.context->synchronize();
+  CHECK(c.stream.done());
+}
+
 TEST_CASE_FIXTURE(Session, "a new address is never replayed with the old one") {
   Captured c(*this, GraphMode::automatic);
   const Array a(c.engine->device(), 32), b(c.engine->device(), 32), out(c.engine->device(), 32), other(c.engine->device(), 32);
