@@ -194,7 +194,7 @@ void ExecutionContext::set_address(int tensor, void* data, std::size_t nbytes) {
   const BusyGuard busy(*impl_);
   static_cast<void>(impl_->info(tensor));
   const cuda::ThrowingGuard current(*impl_->primary);
-  take_address(*impl_, tensor, data, nbytes);
+  take_address(*impl_, tensor, data, nbytes != 0 ? nbytes : unchecked);
 }
 
 void ExecutionContext::set_shape_values(int tensor, Span<const std::int64_t> values) {
@@ -213,6 +213,13 @@ void ExecutionContext::set_shape_values(int tensor, Span<const std::int64_t> val
   const std::vector<std::byte> bytes = encode_values(info.dtype, values);
   if (bytes.empty() && !values.empty())
     throw DtypeError({"set shape values", "\"" + info.name + "\" is " + name(info.dtype), "bind() an array"});
+  const std::vector<std::int64_t> held =
+      decode_values(info.dtype, bytes.data(), static_cast<std::int64_t>(values.size()));
+  const auto lost = std::mismatch(held.begin(), held.end(), values.begin());
+  if (lost.first != held.end()) {
+    throw ShapeError({"set shape values", "\"" + info.name + "\" is " + name(info.dtype) + ", which does not hold " +
+                                              std::to_string(*lost.second)});
+  }
   impl_->set_host_values(tensor, bytes.data(), bytes.size());
 }
 
@@ -277,11 +284,17 @@ void ExecutionContext::bind_all(Span<const TensorView> inputs, Span<const Tensor
       }
     }
     check_input_size(info, inputs[i]);
+    if (info.location != TensorLocation::host) continue;
+    const std::size_t nbytes = info.bytes_for(inputs[i].shape);
+    if (!Impl::holds(state, inputs[i].data, nbytes)) {
+      static_cast<void>(c.checked_values(in[i], inputs[i].data, nbytes));
+    }
   }
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     if (outputs[i].data == nullptr) continue;
     if (only_memory_differs(c.tensors[static_cast<std::size_t>(out[i])], outputs[i], device)) continue;
     check_view(c.e.tensors[static_cast<std::size_t>(out[i])], outputs[i], device);
+    static_cast<void>(view_bytes(outputs[i]));  // throws where the shape has no size
   }
   const cuda::ThrowingGuard current(*c.primary);
   for (std::size_t i = 0; i < in.size(); ++i) {
@@ -298,7 +311,7 @@ void ExecutionContext::bind_all(Span<const TensorView> inputs, Span<const Tensor
     if (i < outputs.size() && outputs[i].data != nullptr) {
       take_address(c, out[i], outputs[i].data, view_bytes(state, outputs[i]));
     } else if (!state.own) {
-      take_address(c, out[i], nullptr, 0);
+      take_address(c, out[i], nullptr, unchecked);
       state.own = true;
     }
   }
@@ -312,7 +325,7 @@ void ExecutionContext::allocate_output(int tensor) {
   TensorState& state = c.tensors[static_cast<std::size_t>(tensor)];
   if (state.own) return;
   const cuda::ThrowingGuard current(*c.primary);
-  take_address(c, tensor, nullptr, 0);
+  take_address(c, tensor, nullptr, unchecked);
   state.own = true;
 }
 
@@ -321,7 +334,7 @@ void ExecutionContext::unbind(int tensor) {
   const BusyGuard busy(c);
   static_cast<void>(c.info(tensor));
   const cuda::ThrowingGuard current(*c.primary);
-  take_address(c, tensor, nullptr, 0);
+  take_address(c, tensor, nullptr, unchecked);
 }
 
 Dims ExecutionContext::shape(int tensor) {
@@ -332,12 +345,12 @@ Dims ExecutionContext::shape(int tensor) {
   if (info.mode == TensorMode::output && (c.shapes_changed || !c.ever_prepared)) {
     const cuda::ThrowingGuard current(*c.primary);
     if (!c.memory_stream) c.memory_stream = std::make_shared<Stream>(c.engine->device());
-    // A change of profile is ordered on a stream; without one of the caller's it is ours, and the caller's waits for
-    // it.
-    const StreamRef stream = c.last_stream.is_legacy() ? c.memory_stream->ref() : c.last_stream;
+    // A change of profile is ordered on a stream: the caller's, or ours when nothing is in flight there, since it may
+    // be gone then.
+    const bool runs = c.has_run && !c.last_stream.is_legacy();
+    const StreamRef stream = runs ? c.last_stream : c.memory_stream->ref();
     c.choose_profile(stream);
     c.infer();
-    if (stream != c.last_stream) stream_synchronize(c.engine->device(), stream);
   }
   if (c.dynamic[at] && !c.dynamic[at]->shape.is_dynamic() && !c.shapes_changed) return c.dynamic[at]->shape;
   const TensorState& state = c.tensors[at];

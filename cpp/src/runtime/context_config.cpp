@@ -130,14 +130,24 @@ void ExecutionContext::Impl::set_shape(int tensor, const Dims& shape) {
   forget_graph_choice();
 }
 
-void ExecutionContext::Impl::set_host_values(int tensor, const void* data, std::size_t nbytes) {
-  TensorState& state = tensors[static_cast<std::size_t>(tensor)];
-  if (state.host.size() == nbytes && (nbytes == 0 || std::memcmp(state.host.data(), data, nbytes) == 0)) return;
+bool ExecutionContext::Impl::holds(const TensorState& state, const void* data, std::size_t nbytes) noexcept {
+  return state.host.size() == nbytes && (nbytes == 0 || std::memcmp(state.host.data(), data, nbytes) == 0);
+}
+
+std::vector<std::int64_t> ExecutionContext::Impl::checked_values(int tensor, const void* data,
+                                                                 std::size_t nbytes) const {
   const TensorInfo& tensor_info = info(tensor);
   const int width = bits(tensor_info.dtype) / 8;
   std::vector<std::int64_t> values =
       decode_values(tensor_info.dtype, data, width > 0 ? static_cast<std::int64_t>(nbytes) / width : 0);
   check_values(tensor_info, values, options.profile);
+  return values;
+}
+
+void ExecutionContext::Impl::set_host_values(int tensor, const void* data, std::size_t nbytes) {
+  TensorState& state = tensors[static_cast<std::size_t>(tensor)];
+  if (holds(state, data, nbytes)) return;
+  std::vector<std::int64_t> values = checked_values(tensor, data, nbytes);
   wait_idle();  // a run in flight may still copy the old values
   const auto* bytes = static_cast<const std::byte*>(data);
   state.host.assign(bytes, bytes + nbytes);
@@ -205,6 +215,11 @@ void ExecutionContext::Impl::activate_profile(int profile, StreamRef stream) {
     }
     const Call call("IExecutionContext::setOptimizationProfileAsync", subject());
     call.require(port->set_profile_async(profile, stream.handle));
+    if (stream == last_stream) {
+      has_run = true;
+    } else {
+      stream_synchronize(engine->device(), stream);  // ours: no run is ordered after it
+    }
     // Shapes belong to a profile: TensorRT has forgotten them.
     for (int i : e.inputs) tensors[static_cast<std::size_t>(i)].shape_dirty = true;
     for (TensorState& state : tensors) state.address_dirty = true;
@@ -335,7 +350,7 @@ void ExecutionContext::Impl::require_bound() {
           {"prepare a run", "\"" + tensor_info.name + "\" is not bound",
            tensor_info.mode == TensorMode::input ? "bind() it to memory" : "bind() it to memory or allocate_output()"});
     }
-    if (state.nbytes != 0 && state.nbytes < state.required) {
+    if (state.nbytes < state.required) {
       const std::string layout =
           tensor_info.is_linear() ? "" : " in the format " + name(tensor_info.format) + " (padded)";
       throw BindingError({"prepare a run",
@@ -388,7 +403,7 @@ bool ExecutionContext::Impl::apply_other_memory() {
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     TensorState& state = tensors[i];
     if (!state.address_dirty) continue;
-    if (state.address == nullptr || dynamic[i] || (state.nbytes != 0 && state.nbytes < state.required)) return false;
+    if (state.address == nullptr || dynamic[i] || state.nbytes < state.required) return false;
     if (!port->set_tensor_address(state.name, state.address)) return false;  // asked again, where failures are told
     state.address_dirty = false;
   }

@@ -154,6 +154,10 @@ struct alignas(64) ExecutionContext::Impl {
   // configuration (context_config.cpp)
   void set_shape(int tensor, const Dims& shape);
   void set_host_values(int tensor, const void* data, std::size_t nbytes);
+  /// True when these are the values already.
+  static bool holds(const TensorState& state, const void* data, std::size_t nbytes) noexcept;
+  /// The values as integers. Throws ShapeError when no profile allows them.
+  std::vector<std::int64_t> checked_values(int tensor, const void* data, std::size_t nbytes) const;
   /// With `complete`, every tensor must be bound; without, addresses that are missing are left for later.
   void prepare(StreamRef stream, bool complete);
   void require_bound();

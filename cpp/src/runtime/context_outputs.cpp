@@ -10,6 +10,7 @@ std::shared_ptr<DeviceBuffer> ExecutionContext::Impl::allocate(std::size_t nbyte
   if (!memory_stream) memory_stream = std::make_shared<Stream>(engine->device());
   auto buffer = std::make_shared<DeviceBuffer>(memory_stream, nbytes);
   stream_wait(engine->device(), for_stream, memory_stream->ref());
+  has_run = true;
   return buffer;
 }
 
@@ -80,7 +81,7 @@ std::shared_ptr<DeviceBuffer> ExecutionContext::take_output(int tensor) {
   std::shared_ptr<DeviceBuffer> taken = std::move(state.buffer);
   state.buffer.reset();
   state.address = nullptr;
-  state.nbytes = 0;
+  state.nbytes = unchecked;
   state.address_dirty = impl_->addresses_changed = impl_->special = true;
   return taken;
 }

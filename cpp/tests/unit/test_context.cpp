@@ -167,6 +167,31 @@ TEST_CASE_FIXTURE(Session, "bind_all takes all or none") {
   expect<BindingError>([&] { a.context->bind_all({}, outputs); });
 }
 
+TEST_CASE_FIXTURE(Session, "bind_all takes nothing where the values of a shape tensor, or the shape of an output, are refused") {
+  const auto engine = load(test::reshape());
+  const auto context = engine->create_context();
+  const Array in(engine->device(), std::vector<float>(12, 1.0f)), other(engine->device(), 12), out(engine->device(), 12);
+  std::vector<std::int32_t> good{3, 4}, bad{3, 40};
+  const auto values = [](std::vector<std::int32_t>& v) {
+    TensorView view;
+    view.data = v.data();
+    view.dtype = DataType::int32;
+    view.shape = {2};
+    view.location = TensorLocation::host;
+    return view;
+  };
+  const std::vector<TensorView> inputs{in.view({12}), values(good)}, refused{other.view({12}), values(bad)}, fine{other.view({12}), values(good)};
+  const std::vector<TensorView> outputs{out.view({3, 4})};
+  TensorView unknown = out.view({-1, 4});
+  unknown.nbytes = 0;
+  const std::vector<TensorView> dynamic{unknown};
+  context->bind_all(inputs, outputs);
+  expect<ShapeError>([&] { context->bind_all(refused, outputs); });
+  CHECK(context->address(0) == in.data());
+  expect<ShapeError>([&] { context->bind_all(fine, dynamic); });
+  CHECK(context->address(0) == in.data());
+}
+
 TEST_CASE_FIXTURE(Session, "a missing tensor is named at enqueue") {
   Affine a(*this);
   const Array in(a.engine->device(), iota(16)), out(a.engine->device(), 16);
@@ -196,6 +221,52 @@ TEST_CASE_FIXTURE(Session, "the legacy default stream is refused unless allowed"
   a.context->enqueue(StreamRef());
   a.context->synchronize();
   CHECK(out.read(a.stream) == expected(iota(16)));
+}
+
+TEST_CASE_FIXTURE(Session, "an array without elements has no room for an output that has some") {
+  Affine a(*this);
+  const Array in(a.engine->device(), iota(8)), out(a.engine->device(), 8);
+  TensorView empty;
+  empty.data = out.data();
+  empty.shape = {0, 4};
+  a.context->bind(a.x, in.view({2, 4}));
+  a.context->bind(a.y, empty);
+  expect<BindingError>([&] { a.context->enqueue(a.stream); });
+  const std::vector<TensorView> inputs{in.view({2, 4})}, outputs{empty};
+  a.context->bind_all(inputs, outputs);
+  expect<BindingError>([&] { a.context->enqueue(a.stream); });
+  a.context->set_address(a.y, out.data());  // not checked
+  a.context->enqueue(a.stream);
+  a.context->synchronize();
+  CHECK(out.read(a.stream) == expected(iota(8)));
+}
+
+TEST_CASE_FIXTURE(Session, "shapes can be asked for when the stream of the last run is gone") {
+  Affine a(*this, test::two_profiles());
+  const Array in(a.engine->device(), iota(8)), out(a.engine->device(), 8);
+  a.context->bind(a.x, in.view({2, 4}));
+  a.context->bind(a.y, out.view({2, 4}));
+  {
+    const Stream passing(a.engine->device());
+    a.context->enqueue(passing);
+    a.context->synchronize();
+  }
+  a.context->set_shape(a.x, {10, 4});
+  CHECK(a.context->shape(a.y) == Dims{10, 4});
+  CHECK(a.run(iota(40)) == expected(iota(40)));
+}
+
+TEST_CASE_FIXTURE(Session, "a run on one stream waits for what prepare() put on another") {
+  Affine a(*this, test::two_profiles());
+  const Array in(a.engine->device(), iota(40)), scratch(a.engine->device(), 4);
+  Stream first(a.engine->device()), second(a.engine->device());
+  a.context->bind(a.x, in.view({10, 4}));
+  a.context->allocate_output(a.y);
+  sim.produce(first, scratch.data(), 4, 1.0f, 50000);
+  a.context->prepare(first);
+  a.context->enqueue(second);
+  a.context->synchronize();
+  CHECK(first.done());
 }
 
 TEST_CASE_FIXTURE(Session, "two threads in one context: one runs, the other gets ContextBusy") {

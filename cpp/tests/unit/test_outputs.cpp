@@ -96,6 +96,8 @@ TEST_CASE_FIXTURE(Session, "a shape tensor's values decide the shape of an outpu
     });
     CHECK(std::string(error.what()).find("13") != std::string::npos);
     const std::vector<std::int64_t> good{4, 3};
+    const std::vector<std::int64_t> wraps{4, (std::int64_t{1} << 32) + 3};  // 3 in 32 bits
+    expect<ShapeError>([&] { context->set_shape_values(shape, wraps); });
     context->set_shape_values(shape, good);
     context->enqueue(stream);
     context->synchronize();

@@ -150,7 +150,7 @@ bool all_specified(Context* self) {
     return true;
 }
 
-bool set_profile_async(Context* self, int32_t profile, Stream) {
+bool set_profile_async(Context* self, int32_t profile, Stream stream) {
     constexpr char const* where = "IExecutionContext::setOptimizationProfileAsync";
     SIMTRT_ENTRY("IExecutionContext::setOptimizationProfileAsync");
     if (fault_.action == Action::refuse) self->voice->fail(where, 3, "API Usage Error", fault_.text);
@@ -160,6 +160,8 @@ bool set_profile_async(Context* self, int32_t profile, Stream) {
         return false;
     }
     if (profile == self->profile) return true;
+    int capturing = 0;  // asked of the driver, which notices a stream that is gone
+    if (stream && Driver::get().is_capturing) Driver::get().is_capturing(stream, &capturing);
 #if SIM_MAJOR == 8
     std::lock_guard<std::mutex> hold(self->engine->lock);
     auto& used = self->engine->profiles_in_use;
