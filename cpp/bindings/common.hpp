@@ -58,6 +58,13 @@ PyObject* raise_current() noexcept;
 /// Raises MissingExtra for an optional Python package; the message is one line.
 [[noreturn]] void throw_missing_extra(char const* package, char const* what);
 
+// --- imports ----------------------------------------------------------------------------------
+
+/// An attribute of a Python module, imported at the first call and kept until exit. `kept` is a static that begins as
+/// null: C++'s own guard of a static would be held while the import gives up the GIL, and the next thread would wait for
+/// it with the GIL in its hands.
+py::handle import_once(PyObject*& kept, char const* module, char const* attribute);
+
 // --- values -----------------------------------------------------------------------------------
 
 /// A tensor's name as the one str that stands for it everywhere: names of an engine's mappings are

@@ -80,6 +80,14 @@ int python_level(Severity severity) {
 
 }  // namespace
 
+py::handle import_once(PyObject*& kept, char const* module, char const* attribute) {
+  if (kept == nullptr) {
+    py::object found = py::module_::import(module).attr(attribute);
+    if (kept == nullptr) kept = found.release().ptr();
+  }
+  return kept;
+}
+
 py::object interned_name(std::string const& name) {
   PyObject* text = PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "surrogateescape");
   if (text == nullptr) throw py::error_already_set();
@@ -118,8 +126,9 @@ Dims to_dims(py::handle shape) {
 }
 
 py::object to_python(Version const& version) {
-  static auto* type = new py::object(py::module_::import("cuready.runtime._types").attr("Version"));  // kept until exit
-  return (*type)(version.major, version.minor, version.patch, version.build);
+  static PyObject* type = nullptr;
+  return import_once(type, "cuready.runtime._types", "Version")(version.major, version.minor, version.patch,
+                                                                version.build);
 }
 
 dlpack::DataType to_dlpack(DataType type) {

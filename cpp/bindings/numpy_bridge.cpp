@@ -1,5 +1,6 @@
 // numpy without linking it: arrays are made by calling numpy.empty and read through their buffer.
 #include <cstring>
+#include <memory>
 
 #include "buffers.hpp"
 
@@ -46,7 +47,7 @@ char const* ml_dtypes_name(DataType type) {
   }
 }
 
-Numpy* load_numpy() {
+std::unique_ptr<Numpy> load_numpy() {
   py::module_ numpy;
   try {
     numpy = py::module_::import("numpy");
@@ -54,7 +55,7 @@ Numpy* load_numpy() {
     if (!error.matches(PyExc_ImportError)) throw;
     throw_missing_extra("numpy", "a result on the host");
   }
-  auto* table = new Numpy();  // kept until exit, like numpy itself
+  auto table = std::make_unique<Numpy>();  // kept until exit, like numpy itself
   table->empty = numpy.attr("empty");
   py::object extensions;
   try {
@@ -73,7 +74,11 @@ Numpy* load_numpy() {
 }
 
 Numpy const& numpy() {
-  static Numpy* table = load_numpy();
+  static Numpy* table = nullptr;  // see import_once()
+  if (table == nullptr) {
+    std::unique_ptr<Numpy> made = load_numpy();
+    if (table == nullptr) table = made.release();
+  }
   return *table;
 }
 

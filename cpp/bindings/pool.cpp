@@ -173,8 +173,8 @@ py::object host_array(PoolOutput const& output, TensorInfo const& tensor) {
     return present(std::move(made.array), tensor.dtype);
   }
   try {
-    static auto* asarray = new py::object(py::module_::import("numpy").attr("asarray"));
-    return present((*asarray)(py::cast(std::move(pinned))), tensor.dtype);
+    static PyObject* asarray = nullptr;
+    return present(import_once(asarray, "numpy", "asarray")(py::cast(std::move(pinned))), tensor.dtype);
   } catch (py::error_already_set& error) {
     if (error.matches(PyExc_ImportError)) throw_missing_extra("numpy", "a result on the host");
     throw;
@@ -284,7 +284,9 @@ py::dict stats(PyPool const& pool) {
   return entry;
 }
 
-py::object support(char const* function) { return py::module_::import("cuready.runtime._pool").attr(function); }
+constexpr char const* support_module = "cuready.runtime._pool";
+
+py::object support(char const* function) { return py::module_::import(support_module).attr(function); }
 
 void bind_future(py::module_& module) {
   py::class_<PyFuture, std::shared_ptr<PyFuture>>(module, "Future", "The result of a submitted request; awaitable.")
@@ -298,8 +300,8 @@ void bind_future(py::module_& module) {
       .def("_push_when_done", &push_when_done, py::arg("completions"), py::arg("number"))
       .def("_start", [](PyFuture const& future) { return future.core.start(); })
       .def("__await__", [](py::object const& self) {
-        static auto* wait_for = new py::object(support("wait_for"));  // in every request's way
-        return (*wait_for)(self);
+        static PyObject* wait_for = nullptr;  // in every request's way
+        return import_once(wait_for, support_module, "wait_for")(self);
       });
 }
 

@@ -363,3 +363,47 @@ def test_an_engine_that_waits_inside_a_run_cannot_be_queued(load: Any) -> None:
     assert report.queued_iterations == 0
     assert "cannot queue two runs ahead" in report.queued_reason
     assert report.queued_reason in report.summary()
+
+
+FIRST_RUNS = """
+import sys, threading, time
+import numpy as np
+import cuready.runtime as rt
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "ml_dtypes":
+            time.sleep(0.3)  # another thread gets the GIL, as it does while files are read
+        return None
+
+sys.meta_path.insert(0, Slow())
+engine = rt.Runtime().load(sys.argv[1])
+contexts = [engine.create_context() for _ in range(2)]
+x = np.ones((4, 4), np.float32)
+start = threading.Barrier(2)
+right = []
+
+def first_run(context):
+    start.wait()
+    right.append(np.array_equal(context.run(x=x)["y"], 2 * x + 1))
+
+threads = [threading.Thread(target=first_run, args=(context,)) for context in contexts]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(*right)
+"""
+
+
+def test_threads_may_run_for_the_first_time_together(
+    libraries: SimLibraries, tmp_path: Path
+) -> None:
+    path = tmp_path / "affine.plan"
+    path.write_bytes(plans.affine())
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_RUNS, str(path)],
+        capture_output=True, text=True, timeout=60, check=False,
+        env=libraries.environment("10.6"),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "True True\n"), done.stderr
