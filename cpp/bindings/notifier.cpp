@@ -1,5 +1,6 @@
 // Between C++ threads that must not wait for the GIL and Python: a graveyard for references, and
 // one thread that runs Python callbacks in batches.
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -14,6 +15,7 @@ using Arrays = std::vector<std::unique_ptr<ArrayView>>;
 struct Graveyard {
   std::mutex mutex;
   std::vector<Arrays*> buried;
+  std::atomic<bool> occupied{false};
   bool scheduled = false;
 };
 
@@ -22,14 +24,14 @@ Graveyard& graveyard() {
   return *place;
 }
 
+void unschedule() {
+  std::lock_guard<std::mutex> lock(graveyard().mutex);
+  graveyard().scheduled = false;
+}
+
 int clear_graveyard(void*) {
-  std::vector<Arrays*> buried;
-  {
-    std::lock_guard<std::mutex> lock(graveyard().mutex);
-    buried.swap(graveyard().buried);
-    graveyard().scheduled = false;
-  }
-  for (Arrays* arrays : buried) delete arrays;
+  unschedule();
+  release_buried();
   return 0;
 }
 
@@ -96,11 +98,24 @@ void bury(Arrays* arrays) noexcept {
   {
     std::lock_guard<std::mutex> lock(graveyard().mutex);
     graveyard().buried.push_back(arrays);
+    graveyard().occupied = true;
     schedule = !graveyard().scheduled;
     graveyard().scheduled = true;
   }
-  // The queue of pending calls is short; when it is full the next submit() clears the graveyard.
-  if (schedule && !interpreter_is_ending()) Py_AddPendingCall(&clear_graveyard, nullptr);
+  // Pending calls are the main thread's, which may wait for others all the time, and their queue is short: whoever
+  // submits next or takes a result does not wait for them.
+  if (schedule && !interpreter_is_ending() && Py_AddPendingCall(&clear_graveyard, nullptr) != 0) unschedule();
+}
+
+void release_buried() noexcept {
+  if (!graveyard().occupied.load(std::memory_order_relaxed)) return;
+  std::vector<Arrays*> buried;
+  {
+    std::lock_guard<std::mutex> lock(graveyard().mutex);
+    buried.swap(graveyard().buried);
+    graveyard().occupied = false;
+  }
+  for (Arrays* arrays : buried) delete arrays;
 }
 
 void notify_later(PyObject* callback, PyObject* argument) noexcept { notifier().push(callback, argument); }

@@ -182,6 +182,7 @@ py::object host_array(PoolOutput const& output, TensorInfo const& tensor) {
 }
 
 py::object make_result(PyFuture& future) {
+  release_buried();
   auto const& outputs = future.core.get();
   auto const& indices = future.engine->outputs();
   py::dict results;
@@ -240,6 +241,7 @@ void push_when_done(PyFuture const& future, std::shared_ptr<Completions> complet
 
 PoolRequest make_request(PyPool& pool, PyFuture& future, py::object const& inputs, py::object const& outputs,
                          py::object const& stream) {
+  release_buried();
   Request request(pool);
   request.take_inputs(inputs);
   request.take_outputs(outputs);

@@ -20,6 +20,8 @@ struct PyPool {
 /// Python objects that C++ threads are done with. They are released by whoever holds the GIL next,
 /// so that no such thread ever waits for it.
 void bury(std::vector<std::unique_ptr<ArrayView>>* arrays) noexcept;
+/// Releases them now. GIL held.
+void release_buried() noexcept;
 
 /// Calls `callback(argument)` on a thread of its own, which alone takes the GIL. Both references
 /// are taken over.

@@ -297,3 +297,23 @@ def test_contexts_are_lent(load: Any) -> None:
                 pass
         with pool.acquire(timeout=5) as again:
             assert again is context
+
+
+def test_arrays_are_let_go_while_the_main_thread_waits(load: Any) -> None:
+    """As in a server, whose main thread waits for its workers for as long as it lives."""
+    alive: list[int] = []
+    with load(plans.affine()).create_pool(1) as pool:
+
+        def work() -> None:
+            arrays = []
+            for value in range(20):
+                x = X + value
+                arrays.append(weakref.ref(x))
+                pool.submit({"x": x}).result(20)
+                del x
+            alive.append(sum(array() is not None for array in arrays))
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        worker.join()
+    assert alive[0] <= 1
