@@ -230,6 +230,7 @@ namespace {
 
 /// Shapes of all tensors for these input shapes, without arrays; -1 where a run decides.
 py::dict shapes(PyContext& context, py::dict const& inputs) {
+  PyContext::Entered const entered(context);
   ExecutionContext* core = context.core();
   for (auto const& item : inputs) {
     core->set_shape(context.engine()->index(py::cast<std::string>(item.first)), to_dims(item.second));
@@ -242,6 +243,7 @@ py::dict shapes(PyContext& context, py::dict const& inputs) {
 }
 
 void set_profile(PyContext& context, py::object const& profile) {
+  PyContext::Entered const entered(context);
   if (py::isinstance<py::str>(profile)) {
     if (py::cast<std::string>(profile) != "auto") {
       ErrorDetail detail;
@@ -254,27 +256,38 @@ void set_profile(PyContext& context, py::object const& profile) {
   }
 }
 
+/// The context's own stream, made to wait for the last run: the caller's may go before what the run wrote is used.
+StreamRef after_last_run(PyContext& context) {
+  StreamRef const last = context.core()->last_stream(), own = context.stream_ref();
+  if (last != own) stream_wait(context.engine()->device(), own, last);
+  return own;
+}
+
 py::object output(PyContext& context, std::string const& tensor_name) {
+  PyContext::Entered const entered(context);
   int const index = context.engine()->index(tensor_name);
   OutputView const view = context.core()->output(index);
   // Not a copy: valid until the context runs again or gets other bindings.
   auto memory = DeviceBuffer::from_external(context.engine()->device(), view.data, view.nbytes, context.shared_core());
-  return make_device_buffer(std::move(memory), view.shape, view.dtype, context.core()->last_stream(), context.stream());
+  return make_device_buffer(std::move(memory), view.shape, view.dtype, after_last_run(context), context.stream());
 }
 
 py::object take_output(PyContext& context, std::string const& tensor_name) {
+  PyContext::Entered const entered(context);
   int const index = context.engine()->index(tensor_name);
   OutputView const view = context.core()->output(index);
-  return make_device_buffer(context.core()->take_output(index), view.shape, view.dtype, context.core()->last_stream(),
+  return make_device_buffer(context.core()->take_output(index), view.shape, view.dtype, after_last_run(context),
                             context.stream());
 }
 
 GraphStats graph(PyContext& context, std::string const& mode, int max_graphs) {
+  PyContext::Entered const entered(context);
   context.core()->set_graph_mode(to_graph_mode(mode), max_graphs);
   return context.core()->graph_stats();
 }
 
 py::list profile_layers(PyContext& context, py::object const& stream) {
+  PyContext::Entered const entered(context);
   StreamRef const chosen = to_stream(stream.ptr(), context.stream_ref());
   std::vector<LayerTime> times;
   {
@@ -386,7 +399,11 @@ void bind_context(py::module_& module) {
            "CUDA graphs: 'off', 'auto' (captured when the same shapes and addresses return), or "
            "'require' (CaptureError when there can be none).")
       .def_property_readonly("graph_stats", [](PyContext& c) { return c.core()->graph_stats(); })
-      .def("clear_graphs", [](PyContext& c) { c.core()->clear_graphs(); })
+      .def("clear_graphs",
+           [](PyContext& c) {
+             PyContext::Entered const entered(c);
+             c.core()->clear_graphs();
+           })
       .def("profile_layers", &profile_layers, py::arg("stream") = py::none(),
            "Runs once with TensorRT's profiler; returns (layer, milliseconds) pairs.")
       .def_property_readonly(

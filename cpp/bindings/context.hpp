@@ -89,7 +89,7 @@ class alignas(64) PyContext {
   };
 
   // Arguments.
-  void collect(PyObject* const* arguments, Py_ssize_t count, PyObject* names, std::vector<Given>& given);
+  void collect(PyObject* const* arguments, Py_ssize_t count, PyObject* names, bool of_run, std::vector<Given>& given);
   void collect_mapping(PyObject* mapping, std::vector<Given>& given);
   void collect_sequence(PyObject* sequence, std::vector<Given>& given);
   int index_of(PyObject* name, std::size_t hint);
@@ -131,6 +131,7 @@ class alignas(64) PyContext {
   std::vector<Traits> traits_;    // by index
   PyObject* index_by_name_ = nullptr;
   PyObject* last_keywords_ = nullptr;  // the call site's own tuple, and what it stands for
+  bool last_keywords_of_run_ = false;
   std::vector<int> last_keyword_indices_;
   std::vector<Given> given_;
   std::vector<void*> waited_;  // producer streams waited for in this call

@@ -112,8 +112,9 @@ void PyContext::collect_sequence(PyObject* sequence, std::vector<Given>& given) 
 }
 
 /// The arrays of f(mapping_or_sequence, …, **arrays). The keyword tuple of a call site is the same
-/// object at every call, so the names in it are looked up once.
-void PyContext::collect(PyObject* const* arguments, Py_ssize_t count, PyObject* names, std::vector<Given>& given) {
+/// object at every call, so the names in it are looked up once. `stream` is no array, nor is run()'s `outputs`.
+void PyContext::collect(PyObject* const* arguments, Py_ssize_t count, PyObject* names, bool of_run,
+                        std::vector<Given>& given) {
   given.clear();
   if (count >= 1 && arguments[0] != Py_None) {
     if (PyDict_Check(arguments[0])) {
@@ -131,21 +132,27 @@ void PyContext::collect(PyObject* const* arguments, Py_ssize_t count, PyObject* 
     }
   }
   if (names == nullptr) return;
-  if (names != last_keywords_) {
+  if (names != last_keywords_ || of_run != last_keywords_of_run_) {
     std::vector<int> indices;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); ++i) {
       PyObject* key = PyTuple_GET_ITEM(names, i);
-      bool const is_tensor =
-          PyUnicode_CompareWithASCIIString(key, "stream") != 0 && PyUnicode_CompareWithASCIIString(key, "outputs") != 0;
+      bool const is_tensor = PyUnicode_CompareWithASCIIString(key, "stream") != 0 &&
+                             !(of_run && PyUnicode_CompareWithASCIIString(key, "outputs") == 0);
       indices.push_back(is_tensor ? index_of(key, static_cast<std::size_t>(i)) : -1);
     }
     last_keyword_indices_ = std::move(indices);
+    last_keywords_of_run_ = of_run;
     Py_INCREF(names);
     Py_XSETREF(last_keywords_, names);
   }
+  std::size_t const positional = given.size();
   for (std::size_t i = 0; i < last_keyword_indices_.size(); ++i) {
     int const index = last_keyword_indices_[i];
-    if (index >= 0) given.push_back({index, arguments[count + static_cast<Py_ssize_t>(i)]});
+    if (index < 0) continue;
+    for (std::size_t other = 0; other < positional; ++other) {
+      if (given[other].index == index) refuse_tensor("bind", tensor(index), "it was given twice");
+    }
+    given.push_back({index, arguments[count + static_cast<Py_ssize_t>(i)]});
   }
 }
 
@@ -285,7 +292,7 @@ PyObject* PyContext::bind(PyObject* const* arguments, Py_ssize_t count, PyObject
     PyErr_SetString(PyExc_TypeError, "bind() takes one positional argument: a mapping or a sequence");
     return nullptr;
   }
-  collect(arguments, count, names, given_);
+  collect(arguments, count, names, false, given_);
   StreamRef const stream = to_stream(keyword(arguments, count, names, "stream"), stream_ref_);
   free_retired();
   waited_.clear();

@@ -208,7 +208,8 @@ void RunCall::finish_output(Output& output) {
   bool const given_on_device = output.given && !output.given->on_host();
   if (given_on_device) return;
   if (output.host == nullptr && !all_host_) {
-    output.array = make_device_buffer(c_.core_->take_output(output.index), view.shape, view.dtype, stream_, c_.stream_);
+    // Ordered on no stream: it is complete when run() returns.
+    output.array = make_device_buffer(c_.core_->take_output(output.index), view.shape, view.dtype, {}, {});
     return;
   }
   if (output.given) {
@@ -308,14 +309,17 @@ py::object RunCall::operator()(std::vector<PyContext::Given> const& given, py::h
 /// After an error: waits for what was submitted, since it uses memory that may be replaced, and
 /// forgets run()'s own addresses, so that no later call runs on memory that is gone.
 void PyContext::recover_after_run(StreamRef stream) noexcept {
+  run_is_bound_ = false;
   try {
     Unlocked unlocked;
     stream_synchronize(device_, stream);
   } catch (Error const&) {  // the caller gets the first error; this one would only repeat it
   }
-  run_is_bound_ = false;
   if (current_ != nullptr) return;
-  for (int index : engine_->inputs()) core_->unbind(index);
+  try {
+    for (int index : engine_->inputs()) core_->unbind(index);
+  } catch (Error const&) {  // no CUDA call works any more: nor will a run
+  }
 }
 
 PyObject* PyContext::run(PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
@@ -325,7 +329,7 @@ PyObject* PyContext::run(PyObject* const* arguments, Py_ssize_t count, PyObject*
     PyErr_SetString(PyExc_TypeError, "run() takes at most two positional arguments");
     return nullptr;
   }
-  collect(arguments, count, names, given_);
+  collect(arguments, count, names, true, given_);
   free_retired();
   waited_.clear();
   session_ = {};

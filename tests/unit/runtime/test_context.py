@@ -365,6 +365,56 @@ def test_an_engine_that_waits_inside_a_run_cannot_be_queued(load: Any) -> None:
     assert report.queued_reason in report.summary()
 
 
+def test_tensors_may_be_named_like_an_argument_of_run(load: Any) -> None:
+    context = load(plans.affine(names=("inputs", "outputs"))).create_context()
+    x, y = rt.DeviceBuffer((4, 4), "float32"), rt.DeviceBuffer((4, 4), "float32")
+    x.copy_from(X)
+    for _ in range(2):  # the call site's keywords are remembered, for bind() and run() apart
+        context.bind(inputs=x, outputs=y)
+        context.enqueue()
+        context.synchronize()
+        np.testing.assert_array_equal(y.numpy(), 2 * X + 1)
+        out = np.empty_like(X)
+        context.run(inputs=X + 1, outputs={"outputs": out})
+        np.testing.assert_array_equal(out, 2 * (X + 1) + 1)
+
+
+def test_a_tensor_that_is_given_twice_is_refused(load: Any) -> None:
+    context = load(plans.affine()).create_context()
+    for call in (context.run, context.bind):
+        with pytest.raises(errors.BindingError, match="'x': it was given twice"):
+            call({"x": X[:1]}, x=X)
+    np.testing.assert_array_equal(context.run(x=X)["y"], 2 * X + 1)
+
+
+def test_a_context_in_use_is_busy_for_every_call(load: Any, driver: SimDriver) -> None:
+    context = load(plans.slow(300_000)).create_context()
+    x, buffer = np.ones(16, np.float32), rt.DeviceBuffer(16, "float32")
+    calls = {
+        "run": lambda: context.run(x=x),
+        "bind": lambda: context.bind(x=buffer),
+        "shapes": context.shapes,
+        "set_profile": lambda: context.set_profile(0),
+        "output": lambda: context.output("y"),
+        "take_output": lambda: context.take_output("y"),
+        "graph": context.graph,
+        "clear_graphs": context.clear_graphs,
+        "profile_layers": context.profile_layers,
+    }
+    context.run(x=x)
+    for work in (lambda: context.run(x=x), context.profile_layers):
+        first = threading.Thread(target=work)
+        before = driver.calls("cuStreamSynchronize")
+        first.start()
+        while driver.calls("cuStreamSynchronize") == before:
+            pass
+        for call in calls.values():
+            with pytest.raises(errors.ContextBusy):
+                call()
+        first.join()
+    np.testing.assert_array_equal(context.run(x=x)["y"], 2 * x + 1)
+
+
 FIRST_RUNS = """
 import sys, threading, time
 import numpy as np
@@ -407,3 +457,25 @@ def test_threads_may_run_for_the_first_time_together(
         env=libraries.environment("10.6"),
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "True True\n"), done.stderr
+
+
+def test_results_outlive_the_stream_of_their_run(load: Any) -> None:
+    context = load(plans.affine()).create_context()
+    x = rt.DeviceBuffer((4, 4), "float32")
+    x.copy_from(X)
+    stream = rt.Stream()
+    first = context.run({"x": x}, stream=stream)["y"]
+    context.bind(x=x)
+    context.enqueue(stream)
+    second, third = context.output("y"), context.take_output("y")
+    context.synchronize()
+    del stream
+    gc.collect()
+    for result in (first, second, third):
+        np.testing.assert_array_equal(result.numpy(), 2 * X + 1)
+
+
+def test_a_workspace_belongs_to_the_gpu_of_the_engine(load: Any) -> None:
+    engine = load(plans.affine())
+    with pytest.raises(errors.DeviceMismatch, match="the workspace is on GPU 1"):
+        engine.create_context(workspace=rt.Workspace(device=1))
