@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <system_error>
 
@@ -41,6 +42,9 @@ std::string machine_name(unsigned machine) {
 }  // namespace
 
 std::string why_not_loadable(const std::string& path) {
+  std::error_code unknown;
+  const bool other = std::filesystem::exists(path, unknown) && !std::filesystem::is_regular_file(path, unknown);
+  if (other) return "no regular file";  // opening a pipe would wait for its writer
   std::ifstream file(path, std::ios::binary);
   if (!file) return std::generic_category().message(errno);
   Elf64_Ehdr header{};

@@ -23,7 +23,7 @@ std::string reason() { return std::generic_category().message(errno); }
 }  // namespace
 
 FileMap::FileMap(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe without a writer would wait
   if (fd < 0) fail(path, reason());
   struct stat info{};
   std::string why;

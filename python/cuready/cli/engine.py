@@ -113,7 +113,8 @@ def inspect(
 @engine.command()
 @click.argument("file", type=FILE)
 @click.option("--input", "inputs", multiple=True, metavar="NAME=FILE",
-              help="A .npy or image file, random (the default) or zeros.")  # fmt: skip
+              help="A .npy or image file, zeros, or random: the default, for shape tensors too "
+                   "where the profile has no optimum of their values.")  # fmt: skip
 @click.option("--output", "outputs", multiple=True, metavar="NAME=FILE.npy",
               help="Where an output goes.")  # fmt: skip
 @SHAPES
@@ -144,6 +145,7 @@ def run(
         if name not in loaded.outputs:
             names = ", ".join(loaded.outputs)
             raise InputError(f"the engine has no output {name!r}; it has {names}")
+    context = loaded.create_context(profile=profile)
     arrays = feeds.make_inputs(
         loaded,
         given,
@@ -151,8 +153,9 @@ def run(
         seed=seed,
         mean=means,
         std=deviations,
+        profile=profile,
     )
-    results = loaded.create_context(profile=profile).run(arrays)
+    results = context.run(arrays)
     feeds.save(results, targets)
     rows = []
     for name, value in results.items():

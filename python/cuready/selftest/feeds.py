@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ NUMPY_NAMES = {
     "bfloat16": "uint16",
 }
 LARGEST_INTEGER = 10
+LARGEST_RANK = 8
+LARGEST_ARRAY = 1 << 60
+"""Elements: numpy counts the bytes of an array in 63 bits, and random numbers are of eight each."""
 
 
 def numpy() -> Any:
@@ -77,11 +81,13 @@ def make_inputs(
     seed: int = 0,
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
+    profile: int = 0,
 ) -> dict[str, Any]:
-    """An array for each input; those that are not given are random.
+    """An array for each input; those that are not given are random, and a shape tensor's values
+    are what the profile was optimised for.
 
     Raises InputError for a name that the engine does not have, a file that cannot be read, and a
-    shape that is still open.
+    shape that is still open or larger than any array.
     """
     np = numpy()
     for name in (*given, *shapes):
@@ -96,12 +102,20 @@ def make_inputs(
         if source.endswith(".npy"):
             arrays[name] = _load(np, name, Path(source))
             continue
-        shape = shapes.get(name) or _own_shape(engine, info)
+        shape = shapes.get(name) or _own_shape(engine, info, profile)
         dtype = np.dtype(NUMPY_NAMES.get(info.dtype, "uint8"))
+        if not _is_possible(shape):
+            message = f"the shape {'x'.join(map(str, shape))} of {name} is larger than any array"
+            raise InputError(message)
         if source == "zeros":
             arrays[name] = np.zeros(shape, dtype)
         elif source == "random":
-            arrays[name] = _random(random, shape, dtype, info.dtype)
+            values = _shape_values(engine, info, shape, profile)
+            arrays[name] = (
+                _random(random, shape, dtype, info.dtype)
+                if values is None
+                else np.array(values, dtype).reshape(shape)
+            )
         elif Path(source).suffix.lower() in IMAGES:
             arrays[name] = _image(np, name, Path(source), shape, dtype, mean, std)
         else:
@@ -110,15 +124,31 @@ def make_inputs(
     return arrays
 
 
-def _own_shape(engine: rt.Engine, info: rt.TensorInfo) -> tuple[int, ...]:
-    """The engine's shape; where it is open, what the first profile was optimised for."""
+def _own_shape(engine: rt.Engine, info: rt.TensorInfo, profile: int) -> tuple[int, ...]:
+    """The engine's shape; where it is open, what the profile was optimised for."""
     shape = tuple(info.shape)
     if any(size < 0 for size in shape):
-        shape = tuple(engine.profiles[0].opt.get(info.name, shape))
+        shape = tuple(engine.profiles[profile].opt.get(info.name, shape))
     if any(size < 0 for size in shape):
         message = f"the shape of {info.name} is open: give --shape {info.name}=…"
         raise InputError(message)
     return shape
+
+
+def _is_possible(shape: tuple[int, ...]) -> bool:
+    """Whether TensorRT has shapes of this rank and numpy arrays of this size, in any memory."""
+    return len(shape) <= LARGEST_RANK and max((*shape, math.prod(shape))) < LARGEST_ARRAY
+
+
+def _shape_values(
+    engine: rt.Engine, info: rt.TensorInfo, shape: tuple[int, ...], profile: int
+) -> Sequence[int] | None:
+    """The optimum of a tensor whose values other shapes come from: random ones would be refused, or
+    make the engine compute something that it was not built for."""
+    if not info.is_shape or info.location != "host" or profile >= len(engine.profiles):
+        return None
+    values = engine.profiles[profile].opt.get(info.name, ())
+    return values if len(values) == math.prod(shape) else None
 
 
 def _random(random: Any, shape: tuple[int, ...], dtype: Any, name: str) -> Any:

@@ -369,3 +369,34 @@ def test_a_time_that_never_ends_is_wrong_usage(engine: Command, value: str) -> N
     done = engine("bench", "affine.plan", "--duration", value)
     assert done.returncode == 2
     assert "not a finite number" in done.stderr
+
+
+def test_run_uses_the_profile_that_was_asked_for(engine: Command, tmp_path: Path) -> None:
+    (tmp_path / "two.plan").write_bytes(plans.two_profiles())
+    done = engine("run", "two.plan", "--profile", "1")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "y: float32 32x4"), done.stderr
+    done = engine("run", "two.plan", "--profile", "2")
+    assert (done.returncode, "there is no profile 2" in done.stderr) == (2, True)
+
+
+def test_run_gives_a_shape_tensor_its_optimum(engine: Command, tmp_path: Path) -> None:
+    (tmp_path / "reshape.plan").write_bytes(plans.reshape())
+    done = engine("run", "reshape.plan")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "y: float32 3x4"), done.stderr
+
+
+@pytest.mark.parametrize(
+    "shape", ["99999999999999999999x4", "x".join(["4194304"] * 3), "1" + "x1" * 80]
+)
+def test_a_shape_that_no_array_has_is_refused(engine: Command, shape: str) -> None:
+    done = engine("run", "affine.plan", "--shape", f"x={shape}")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert f"the shape {shape} of x is larger than any array" in done.stderr
+
+
+def test_a_pipe_is_no_plan_and_no_library(engine: Command, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    library = ["run", "affine.plan", "--library", "pipe"]
+    for arguments, code in ((["info", "pipe"], 2), (["run", "pipe"], 2), (library, 1)):
+        done = engine(*arguments)
+        assert (done.returncode, "no regular file" in done.stderr) == (code, True), done.stderr
