@@ -80,8 +80,12 @@ std::atomic<std::int32_t> threshold{static_cast<std::int32_t>(Severity::warning)
 
 constexpr std::size_t window_limit = 64;  // a failing call says a handful of lines; a flood must not fill the memory
 
+// A thread that ends destroys its window before other things of its own, and the main thread before static objects:
+// engines among them may have TensorRT log afterwards. Such lines are orphans.
+thread_local bool window_is_gone = false;
 struct Window {
   std::vector<LogRecord> records;
+  ~Window() { window_is_gone = true; }
 };
 Window& this_window() {
   thread_local Window instance;
@@ -117,7 +121,7 @@ void deliver_or_throw(Severity severity, int code, const char* text) {
   while (!record.text.empty() && (record.text.back() == '\n' || record.text.back() == ' ')) record.text.pop_back();
   bool repeated = false;
   if (severity <= Severity::warning) {
-    if (window_state != WindowState::never) {
+    if (window_state != WindowState::never && !window_is_gone) {
       std::vector<LogRecord>& records = this_window().records;
       if (window_state == WindowState::silent) records.clear();
       window_state = WindowState::heard;
@@ -154,7 +158,7 @@ void deliver(Severity severity, int code, const char* text) noexcept {
 
 std::vector<LogRecord> window(std::int64_t since_ns) {
   std::vector<LogRecord> heard;
-  if (window_state == WindowState::heard) heard = this_window().records;
+  if (window_state == WindowState::heard && !window_is_gone) heard = this_window().records;
   if (since_ns != 0) {
     Orphans& o = orphans();
     const std::lock_guard<std::mutex> lock(o.mutex);

@@ -117,6 +117,32 @@ TEST_CASE_FIXTURE(Session, "fault: deserialize returns null with an internal err
   CHECK(error.operation().find("deserialize") != std::string::npos);
 }
 
+TEST_CASE_FIXTURE(Session, "fault: an error while a thread ends still has TensorRT's words") {
+  struct Late {
+    std::function<void()> call;
+    ~Late() {
+      if (call) call();
+    }
+  };
+  const auto made = runtime();
+  const std::string text = test::affine();
+  sim.trt_fail("IRuntime::deserializeCudaEngine", "Assertion engine->deserialize(start, size, allocator, runtime) failed. ", "refuse", 1, 2);
+  std::string words;
+  std::thread([&] {
+    static_cast<void>(made->device().memory());  // the simulated driver has something of this thread too, which goes last
+    static thread_local Late late;
+    late.call = [&] {  // when the thread's other variables are gone
+      try {
+        made->load(test::bytes(text));
+      } catch (const Error& error) {
+        words = error.what();
+      }
+    };
+    expect<TensorRTError>([&] { made->load(test::bytes(text)); });
+  }).join();
+  CHECK(words.find("Assertion engine->deserialize") != std::string::npos);
+}
+
 TEST_CASE_FIXTURE(Session, "fault: deserialize returns a pointer below the first page") {
   sim.trt_fail("IRuntime::deserializeCudaEngine", "a cast moved a null", "badptr");
   const auto error = expect<TensorRTError>([&] { load(test::affine()); });
