@@ -72,7 +72,8 @@ struct PoolStats {
   int pending = 0, in_flight = 0, contexts = 0;
 };
 
-/// Contexts behind one bounded queue. Thread-safe. Destruction finishes what is in flight and cancels what is not.
+/// Contexts behind one bounded queue. Thread-safe. Destruction finishes what is in flight and cancels what is not; where
+/// a callback or a keep_alive was the last to hold the pool, another thread does that.
 class CUREADY_API ContextPool : public std::enable_shared_from_this<ContextPool> {
  public:
   static std::shared_ptr<ContextPool> create(std::shared_ptr<Engine> engine, const PoolOptions& options = {});

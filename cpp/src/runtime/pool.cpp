@@ -122,7 +122,13 @@ std::shared_ptr<ContextPool> Engine::create_pool(const PoolOptions& options) {
 }
 
 ContextPool::ContextPool(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
-ContextPool::~ContextPool() { close(); }
+ContextPool::~ContextPool() {
+  if (AtWork::current() == impl_.get()) {  // this thread is one of those that close() waits for
+    std::thread([impl = impl_] { impl->close(); }).detach();
+  } else {
+    close();
+  }
+}
 const std::shared_ptr<Engine>& ContextPool::engine() const noexcept { return impl_->engine; }
 
 std::shared_ptr<ContextPool> ContextPool::create(std::shared_ptr<Engine> engine, const PoolOptions& options) {
@@ -160,28 +166,29 @@ std::shared_ptr<ContextPool> ContextPool::create(std::shared_ptr<Engine> engine,
   return pool;
 }
 
-void ContextPool::close() noexcept {
-  Impl& p = *impl_;
-  const std::lock_guard<std::mutex> closing(p.close_mutex);
-  if (p.joined) return;
+void ContextPool::close() noexcept { impl_->close(); }
+
+void ContextPool::Impl::close() noexcept {
+  const std::lock_guard<std::mutex> one_at_a_time(close_mutex);
+  if (joined) return;
   std::deque<Job> cancelled;
   {
-    const std::lock_guard<std::mutex> lock(p.mutex);
-    p.closing = true;
-    cancelled.swap(p.queue);
+    const std::lock_guard<std::mutex> lock(mutex);
+    closing = true;
+    cancelled.swap(queue);
   }
-  for (Lane& lane : p.lanes) lane.work.notify_one();
-  p.room.notify_all();
-  for (Lane& lane : p.lanes) {
+  for (Lane& lane : lanes) lane.work.notify_one();
+  room.notify_all();
+  for (Lane& lane : lanes) {
     if (lane.dispatcher.joinable()) lane.dispatcher.join();
   }
   {
-    std::unique_lock<std::mutex> lock(p.mutex);
-    p.idle.wait(lock, [&p] { return p.helping == 0; });
-    p.stop_poller = true;
+    std::unique_lock<std::mutex> lock(mutex);
+    idle.wait(lock, [this] { return helping == 0; });
+    stop_poller = true;
   }
-  p.flying.notify_all();
-  if (p.poller.joinable()) p.poller.join();
+  flying.notify_all();
+  if (poller.joinable()) poller.join();
   for (Job& job : cancelled) {
     try {
       throw Cancelled({"submit to a pool", "the pool was closed before the request ran"});
@@ -189,8 +196,8 @@ void ContextPool::close() noexcept {
       job.state->finish({}, Status::current());
     }
   }
-  p.joined = true;
-  p.idle.notify_all();
+  joined = true;
+  idle.notify_all();
 }
 
 void ContextPool::drain() {

@@ -87,6 +87,22 @@ constexpr std::chrono::milliseconds quick_launch{50};  // nothing is quick there
 constexpr std::chrono::microseconds quick_launch{100};
 #endif
 
+/// While a thread launches or completes requests of a pool: what it lets go then may be the last to hold the pool.
+class AtWork {
+ public:
+  explicit AtWork(const void* pool) noexcept : before_(current()) { current() = pool; }
+  ~AtWork() { current() = before_; }
+  AtWork(const AtWork&) = delete;
+  AtWork& operator=(const AtWork&) = delete;
+  static const void*& current() noexcept {
+    static thread_local const void* pool = nullptr;
+    return pool;
+  }
+
+ private:
+  const void* before_;
+};
+
 struct ContextPool::Impl : std::enable_shared_from_this<ContextPool::Impl> {
   using Deadline = std::chrono::steady_clock::time_point;
 
@@ -110,6 +126,7 @@ struct ContextPool::Impl : std::enable_shared_from_this<ContextPool::Impl> {
   std::uint64_t submitted = 0, completed = 0, failed = 0;
   std::mutex close_mutex;
 
+  void close() noexcept;
   void check(const PoolRequest& request) const;
   Job make_job(PoolRequest&& request);
   Future push(Job&& job, bool tell);

@@ -47,6 +47,7 @@ LaneSlot* ContextPool::Impl::take(Lane& lane) {
 }
 
 void ContextPool::Impl::dispatch(Lane& lane) {
+  const AtWork at_work(this);
   const cuda::CurrentGuard current(*engine->device().primary());  // once, instead of in every call
   std::unique_lock<std::mutex> lock(mutex);
   for (;;) {
@@ -111,7 +112,10 @@ void ContextPool::Impl::help(const Future::State& wanted, const Deadline* deadli
   LaneSlot* slot = launch_here(wanted, false);
   if (slot == nullptr) return;
   const bool landed = options.spin && wait_for_gpu(*slot, deadline);
-  if (landed) retire(*slot);
+  if (landed) {
+    const AtWork at_work(this);
+    retire(*slot);
+  }
   {
     const std::lock_guard<std::mutex> lock(mutex);
     if (!landed) launched.push_back(slot);
@@ -350,6 +354,7 @@ bool ContextPool::Impl::wait_for_gpu(LaneSlot& slot, const Deadline* deadline) c
 }
 
 void ContextPool::Impl::poll() {
+  const AtWork at_work(this);
   const cuda::CurrentGuard current(*engine->device().primary());
   using clock = std::chrono::steady_clock;
   constexpr auto patience =

@@ -372,7 +372,28 @@ TEST_CASE_FIXTURE(Session, "a shared workspace that grows while others use it, w
 }
 
 TEST_SUITE("stress") {
-  TEST_CASE_FIXTURE(Session, "8 threads, 4 contexts, 4,000 requests: all right") {
+  TEST_CASE_FIXTURE(Session, "a request may be the last to hold its pool, whichever thread completes it") {
+  for (const bool waiting : {false, true}) {
+    for (const bool held_by_callback : {false, true}) {
+      std::vector<float> values(16, 1.0f);
+      Future future;
+      {
+        PoolOptions made = options(1);
+        made.spin = waiting;
+        auto pool = ContextPool::create(load(test::slow(5000)), made);
+        PoolRequest last = request(values, {16});
+        if (!held_by_callback) last.keep_alive = pool;
+        future = pool->submit(std::move(last));
+        if (held_by_callback) future.on_done([pool] {});
+      }
+      CHECK(floats(future.get()[0]) == std::vector<float>(16, 3.0f));
+      future = Future();
+      while (sim.live() + sim.trt_live() != 0) std::this_thread::yield();  // until another thread has closed the pool
+    }
+  }
+}
+
+TEST_CASE_FIXTURE(Session, "8 threads, 4 contexts, 4,000 requests: all right") {
     const auto pool = ContextPool::create(load(test::affine()), options(4));
     std::atomic<int> wrong{0};
     std::vector<std::thread> threads;
