@@ -43,7 +43,7 @@ ChosenStream choose_stream(Device const& device, py::handle stream) {
 }
 
 Dims shape_or_size(py::handle shape) {
-  if (PyLong_Check(shape.ptr())) return Dims({py::cast<std::int64_t>(shape)});
+  if (PyLong_Check(shape.ptr())) return to_dims(py::make_tuple(shape));
   return to_dims(shape);
 }
 
@@ -194,6 +194,7 @@ py::object export_dlpack(PyDeviceBuffer const& buffer, py::object const& stream,
   }
   std::int64_t const consumer = stream.is_none() ? 1 : py::cast<std::int64_t>(stream);
   if (consumer == 0) throw py::value_error("stream 0 is ambiguous in DLPack; pass 1 or 2");
+  if (consumer < -1) throw py::value_error("a stream of DLPack is -1 (none), 1, 2 or a handle");
   if (consumer != -1) {
     order_after(buffer, StreamRef(reinterpret_cast<void*>(static_cast<std::uintptr_t>(consumer))));
   }

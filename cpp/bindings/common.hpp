@@ -73,6 +73,8 @@ py::object interned_name(std::string const& name);
 /// Text that may hold a path: bytes that are no UTF-8 become surrogates, as os.fsdecode() does.
 py::str to_text(std::string const& text);
 py::tuple to_tuple(Dims const& shape);
+/// Throws InvalidArgument for what is no mapping.
+void require_mapping(char const* operation, py::handle arrays);
 /// Throws InvalidArgument for what is no sequence of integers, ShapeError beyond rank 8.
 Dims to_dims(py::handle shape);
 py::object to_python(Version const& version);

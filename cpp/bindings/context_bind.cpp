@@ -121,14 +121,9 @@ void PyContext::collect(PyObject* const* arguments, Py_ssize_t count, PyObject* 
       collect_mapping(arguments[0], given);
     } else if (PyList_Check(arguments[0]) || PyTuple_Check(arguments[0])) {
       collect_sequence(arguments[0], given);
-    } else if (PyMapping_Check(arguments[0]) != 0 && PyObject_HasAttrString(arguments[0], "keys")) {
-      collect_mapping(arguments[0], given);
     } else {
-      ErrorDetail detail;
-      detail.operation = "bind";
-      detail.message =
-          std::string("a mapping of tensor names to arrays was expected, not a ") + Py_TYPE(arguments[0])->tp_name;
-      throw InvalidArgument(std::move(detail));
+      require_mapping("bind", arguments[0]);
+      collect_mapping(arguments[0], given);
     }
   }
   if (names == nullptr) return;

@@ -90,6 +90,7 @@ void RunCall::read_outputs(py::handle outputs) {
     data_dependent_ |= c_.tensor(index).is_data_dependent;
   }
   if (outputs.ptr() == nullptr || outputs.is_none()) return;
+  require_mapping("run", outputs);
   std::vector<PyContext::Given> given;
   c_.collect_mapping(outputs.ptr(), given);
   for (PyContext::Given const& item : given) {

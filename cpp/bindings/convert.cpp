@@ -108,6 +108,15 @@ py::tuple to_tuple(Dims const& shape) {
   return tuple;
 }
 
+void require_mapping(char const* operation, py::handle arrays) {
+  if (PyDict_Check(arrays.ptr()) || (PyMapping_Check(arrays.ptr()) != 0 && py::hasattr(arrays, "keys"))) return;
+  ErrorDetail detail;
+  detail.operation = operation;
+  detail.message =
+      std::string("a mapping of tensor names to arrays was expected, not a ") + Py_TYPE(arrays.ptr())->tp_name;
+  throw InvalidArgument(std::move(detail));
+}
+
 Dims to_dims(py::handle shape) {
   Reference fast = Reference::steal(PySequence_Fast(shape.ptr(), "not a sequence"));
   if (!fast) {

@@ -178,6 +178,8 @@ PyObject* raise_current() noexcept {
     ErrorDetail detail;
     detail.message = error.what();
     set_python_error(BindingError(std::move(detail)));
+  } catch (py::cast_error const& error) {  // an argument of another type, deeper than pybind11 checks
+    PyErr_SetString(PyExc_TypeError, error.what());
   } catch (std::bad_alloc const&) {
     PyErr_NoMemory();
   } catch (std::exception const& error) {

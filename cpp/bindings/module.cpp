@@ -14,6 +14,8 @@ PYBIND11_MODULE(_core, module) {
       raise_current();
     } catch (ImportFailure const&) {
       raise_current();
+    } catch (py::cast_error const&) {
+      raise_current();
     }
   });
   bind_library(module);

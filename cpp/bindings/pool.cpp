@@ -93,6 +93,7 @@ void Request::note_producer(ArrayView const& view) {
 }
 
 void Request::take_inputs(py::handle inputs) {
+  require_mapping("submit", inputs);
   auto const& indices = pool_.engine->inputs();
   request_.inputs.resize(indices.size());
   std::vector<bool> seen(indices.size(), false);
@@ -117,6 +118,7 @@ void Request::take_outputs(py::handle outputs) {
   auto const& indices = pool_.engine->outputs();
   given.resize(indices.size());
   if (outputs.is_none()) return;
+  require_mapping("submit", outputs);
   request_.outputs.resize(indices.size());
   py::dict const mapping = py::reinterpret_borrow<py::object>(outputs);
   for (auto const& item : mapping) {

@@ -479,3 +479,31 @@ def test_a_workspace_belongs_to_the_gpu_of_the_engine(load: Any) -> None:
     engine = load(plans.affine())
     with pytest.raises(errors.DeviceMismatch, match="the workspace is on GPU 1"):
         engine.create_context(workspace=rt.Workspace(device=1))
+
+
+def test_arguments_of_another_type_are_named(load: Any) -> None:
+    engine = load(plans.affine())
+    context, buffer = engine.create_context(), rt.DeviceBuffer((4, 4), "float32")
+    mapping = "a mapping of tensor names to arrays was expected, not a list"
+    with engine.create_pool(1) as pool:
+        for call in (
+            lambda: context.run(x=X, outputs=[X]),
+            lambda: pool.submit([X]),
+            lambda: pool.run({"x": X}, [X]),
+        ):
+            with pytest.raises(errors.InvalidArgument, match=mapping):
+                call()
+        with pytest.raises(TypeError, match=r"'str'.* to C\+\+ type 'double'"):
+            pool.submit({"x": X}, timeout="soon")  # type: ignore[arg-type]
+    with pytest.raises(errors.InvalidArgument, match="a shape is a sequence of integers"):
+        rt.DeviceBuffer(2**70)
+    with pytest.raises(ValueError, match="a stream of DLPack"):
+        buffer.__dlpack__(stream=-2)
+    for wrong in (
+        lambda: rt.DeviceBuffer(4, device="cuda"),
+        lambda: context.set_profile(2**40),
+        lambda: context.shapes({3: (1, 4)}),
+        lambda: buffer.__dlpack__(stream="s"),
+    ):
+        with pytest.raises(TypeError, match=r"C\+\+ type '[a-z]"):
+            wrong()
