@@ -22,7 +22,10 @@ SHELLS = ("bash", "zsh", "fish", "powershell", "cmd")
 @click.option("-v", "--verbose", is_flag=True, help="Show what each proof printed.")
 @_common.format_option()
 def verify(environment: str, verbose: bool, output_format: str) -> int:
-    """Run the imports and proofs of ENVIRONMENT; a failure is told with its cause and fix."""
+    """Run the imports and proofs of ENVIRONMENT.
+
+    A failure is told with its cause and fix.
+    """
     from cuready.env import verify as proving
     from cuready.env.maintain import recipe_of
 
@@ -62,7 +65,10 @@ def repair(
     no_verify: bool,
     output_format: str,
 ) -> int:
-    """Compare every file of ENVIRONMENT with its digest, and put back what differs."""
+    """Put back what differs from what was installed.
+
+    Every file of ENVIRONMENT is compared with its digest.
+    """
     from cuready.env import drift, maintain
     from cuready.env.registry import find
 
@@ -150,7 +156,10 @@ def clone(
     no_verify: bool,
     output_format: str,
 ) -> int:
-    """Make a second environment with exactly the packages of ENVIRONMENT, from its locks."""
+    """Make a second environment with exactly the same packages.
+
+    They are those in the locks of ENVIRONMENT.
+    """
     from cuready.env import maintain
     from cuready.env.prefix import check_place
 
@@ -197,7 +206,10 @@ def remove(environment: str, yes: bool, output_format: str) -> int:
 @click.option("--shell", type=click.Choice(SHELLS), help="Whose script; by default that of $SHELL.")
 @_common.format_option()
 def activate(environment: str, shell: str | None, output_format: str) -> int:
-    """Print the script that activates ENVIRONMENT: eval "$(cuready env activate NAME)".
+    """Print the script that activates ENVIRONMENT.
+
+    \b
+    eval "$(cuready env activate NAME)"
 
     `cuready_deactivate` then puts everything back.
     """

@@ -220,7 +220,7 @@ def _installed(where: dict[str, Any]) -> list[dict[str, str]]:
 def _list(output_format: str, **where: Any) -> int:
     """Every check with its title and usual severity, then the plugins."""
     found = _installed(where)
-    entries = catalogue.entries().values()
+    entries = [*catalogue.entries().values(), *catalogue.managed_entries().values()]
     if output_format == "json":
         checks = [
             {"id": item.id, "severity": item.severity.value, "title": item.title}

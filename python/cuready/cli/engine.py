@@ -47,7 +47,9 @@ def engine() -> None:
 @LIBRARY
 @format_option()
 def info(file: Path, library: Path | None, output_format: str) -> int:
-    """Which TensorRT built FILE, and whether an installed one can load it. Needs no GPU.
+    """Say which TensorRT built FILE, and which ones can load it.
+
+    Needs no GPU and no TensorRT.
 
     Exit codes: 0 the header was read, 1 the file is shorter than its header says, 2 FILE is no
     plan or cannot be read.
@@ -88,9 +90,10 @@ def inspect(
     file: Path, library: Path | None, device: int, plugins: tuple[Path, ...],
     graph: Path | None, output_format: str,
 ) -> int:  # fmt: skip
-    """Inputs, outputs, profiles and layers of FILE, as a table, JSON or a picture.
+    """Show inputs, outputs, profiles and layers of FILE.
 
-    Layers have types and tensors when the plan was built with detailed profiling verbosity.
+    As a table, as JSON, or as a picture (--graph). Layers have types and tensors when the plan
+    was built with detailed profiling verbosity.
     """
     from cuready.selftest import inspection
 
@@ -219,10 +222,11 @@ def bench(
     spin: bool, compare: Path | None, compare_library: Path | None, shapes: tuple[str, ...],
     library: Path | None, device: int, plugins: tuple[Path, ...], profile: int, output_format: str,
 ) -> int:  # fmt: skip
-    """Time FILE as trtexec does: enqueue, copies, GPU, latency, with percentiles.
+    """Time FILE as trtexec does, with percentiles.
 
-    Two measurements can be compared only inside one run: --compare takes turns with a second plan,
-    --compare-library with a second TensorRT (for FILE itself unless --compare names another).
+    Enqueue, copies, GPU and latency are measured. Two measurements can be compared only inside one
+    run: --compare takes turns with a second plan, --compare-library with a second TensorRT (for
+    FILE itself unless --compare names another).
     """
     from cuready.selftest import bench as timing
     from cuready.selftest import feeds
@@ -304,9 +308,10 @@ def build(
     timing_cache: Path | None, builder: str | None, timeout: float, plugins: tuple[Path, ...],
     output_format: str,
 ) -> int:  # fmt: skip
-    """Build a plan from the ONNX file MODEL with the installed TensorRT's own Python builder.
+    """Build a plan from the ONNX file MODEL.
 
-    It runs in a process of its own. TensorRT for RTX builds without a GPU.
+    The installed TensorRT's own Python builder does it, in a process of its own. TensorRT for RTX
+    builds without a GPU.
     """
     from cuready.selftest import builder as building
     from cuready.selftest.building import profiles_from, show_progress

@@ -52,9 +52,10 @@ def create(
     no_verify: bool,
     output_format: str,
 ) -> int:
-    """Make the environment of RECIPE (a name, or a file) and prove that it works.
+    """Make the environment of RECIPE and prove that it works.
 
-    Everything is fetched and verified before anything is made; what cannot be finished is removed.
+    RECIPE is one of `cuready recipe list`, or a file. Everything is fetched and verified before
+    anything is made; what cannot be finished is removed.
     """
     from cuready.env.create import carry_out
     from cuready.env.plan import plan_environment
@@ -109,7 +110,7 @@ def _print_plan(plan: EnvPlan, output_format: str) -> int:
 @env.command("list")
 @_common.format_option()
 def list_environments(output_format: str) -> int:
-    """List the environments that cuready made, and those that conda knows."""
+    """List the environments of cuready, and those that conda knows."""
     from cuready.env.registry import everything
 
     found = everything()
@@ -129,7 +130,10 @@ def list_environments(output_format: str) -> int:
 @click.argument("environment")
 @_common.format_option()
 def show(environment: str, output_format: str) -> int:
-    """Show what ENVIRONMENT (a name, or a folder) holds and how it was proved."""
+    """Show what ENVIRONMENT holds and how it was proved.
+
+    ENVIRONMENT is a name, or a folder.
+    """
     from cuready.env.pip.records import installed
 
     path, state = _env_work.found_state(environment)
@@ -171,7 +175,10 @@ def lock(
     backend: str,
     output_format: str,
 ) -> int:
-    """Write the locks of RECIPE: NAME.lock (conda) and pylock.NAME.toml (pip)."""
+    """Write the locks of RECIPE.
+
+    They are NAME.lock (conda) and pylock.NAME.toml (pip).
+    """
     from cuready.env.pip.fetch import fetch_pins
     from cuready.env.plan import LockFiles, lock_texts, plan_environment, save_locks
     from cuready.env.prefix import default_prefix
@@ -234,7 +241,7 @@ def update(
     no_verify: bool,
     output_format: str,
 ) -> int:
-    """Bring ENVIRONMENT to the newest packages that its recipe allows.
+    """Bring ENVIRONMENT to the newest packages of its recipe.
 
     The new one is proved before the old one goes; when a proof fails the old one comes back.
     """

@@ -56,7 +56,10 @@ def show(name: str, output_format: str) -> int:
 @click.argument("names", nargs=-1)
 @_common.format_option()
 def lint(names: tuple[str, ...], output_format: str) -> int:
-    """Check recipes against their schema and the tables; by default all that are shipped."""
+    """Check recipes against their schema and the tables.
+
+    By default all that are shipped.
+    """
     from cuready.env.lint import lint_file
     from cuready.env.recipe import find, shipped_dir
 
@@ -90,9 +93,10 @@ def _is_path(name: str) -> bool:
 def import_recipe(
     source: tuple[str, ...], name: str, output: Path | None, output_format: str
 ) -> int:
-    """Make a recipe from environment.yml, requirements.txt, pixi.toml or a quoted install line.
+    """Make a recipe from another tool's file or an install line.
 
-    What is not right any more is brought up to date, and each change is told with its reason.
+    SOURCE is environment.yml, requirements.txt, pixi.toml, or a quoted install line. What is not
+    right any more is brought up to date, and each change is told with its reason.
     """
     from cuready.env.importing.modernise import modernise
     from cuready.env.importing.read import read_any
@@ -133,7 +137,10 @@ def import_recipe(
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Write it here.")
 @_common.format_option()
 def export(name: str, target: str, output: Path | None, output_format: str) -> int:
-    """Write the recipe NAME as another tool's file; what it cannot say stands in its comments."""
+    """Write the recipe NAME as another tool's file.
+
+    What that file cannot say stands in its comments.
+    """
     from cuready.env.importing.write import EXPORTS
     from cuready.env.recipe import find
 

@@ -71,7 +71,7 @@ def fetch(
     force: bool,
     output_format: str,
 ) -> int:
-    """Fetch weights, verify them, and put them where code that downloads will find them.
+    """Fetch weights, verify them, and put them where code looks.
 
     URL is fetched (resumed where an earlier run stopped). FILE is a text file with one URL a line,
     each with its sha256 behind it where known, or a weights file that is here already.

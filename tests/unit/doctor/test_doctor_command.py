@@ -17,7 +17,7 @@ from tests.zoo.broken_driver import kernel_update_without_module
 from tests.zoo.broken_visibility import docker_without_toolkit
 
 from cuready.cli.main import main
-from cuready.doctor import catalogue
+from cuready.doctor import catalogue, managed
 from cuready.doctor.render.document import schema
 
 Run = Callable[..., tuple[int, str, str]]
@@ -91,9 +91,10 @@ def test_unknown_id_is_wrong_usage_with_a_suggestion(run: Run, option: str) -> N
 def test_list_names_all_checks(run: Run) -> None:
     code, out, _ = run("--list")
     assert code == 0
-    assert len(out.splitlines()) == len(catalogue.IDS)
+    assert [line.split()[0] for line in out.splitlines()] == [*catalogue.IDS, *managed.IDS]
     listed = json.loads(run("--list", "--format", "json")[1])
     assert {"id", "severity", "title"} == set(listed["checks"][0])
+    assert [check["id"] for check in listed["checks"]] == [*catalogue.IDS, *managed.IDS]
 
 
 def test_snapshot_goes_with_no_other_place(run: Run, broken: str) -> None:
