@@ -12,7 +12,9 @@ from pathlib import Path
 import mkdocs_gen_files
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "python"))
+sys.path[:0] = [str(ROOT / "python"), str(ROOT / "ci")]
+
+import docs_native  # noqa: E402
 
 from cuready.cli import _pages  # noqa: E402
 from cuready.cli.main import COMMANDS  # noqa: E402
@@ -67,7 +69,7 @@ def commands() -> list[str]:
     for name, (module, attribute, _) in COMMANDS.items():
         parts.append(
             f"::: mkdocs-click\n    :module: cuready.cli.{module}\n    :command: {attribute}\n"
-            f"    :prog_name: cuready {name}\n    :depth: 1\n    :style: table\n"
+            f"    :prog_name: cuready {name}\n    :depth: 1\n    :style: plain\n"
         )
     write("reference/cli.md", "\n".join(parts))
     return ["    * [Command line](reference/cli.md)"]
@@ -77,7 +79,8 @@ def python_api() -> list[str]:
     """One page a public module."""
     nav = []
     for module in MODULES:
-        write(f"reference/api/{module}.md", f"# {module}\n\n::: {module}\n")
+        below = f"\n{docs_native.page()}" if module == "cuready.runtime" else ""
+        write(f"reference/api/{module}.md", f"# {module}\n\n::: {module}\n{below}")
         nav.append(f"        * [{module}](reference/api/{module}.md)")
     return ["    * Python API", *nav]
 

@@ -306,18 +306,23 @@ py::buffer_info pinned_buffer_info(PyPinnedBuffer& buffer) {
 void bind_device_buffer(py::module_& module) {
   auto type =
       py::class_<PyDeviceBuffer>(module, "DeviceBuffer",
-                                 "Device memory with a shape and a type. Exports DLPack and __cuda_array_interface__, "
-                                 "both ordered after the stream that wrote it last.",
+                                 "Device memory with a shape (or a number of elements) and a type. Exports DLPack and "
+                                 "__cuda_array_interface__, both ordered after the stream that wrote it last. With "
+                                 "`stream` it is allocated and freed in that stream's order.",
                                  py::release_gil_before_calling_cpp_dtor())
           .def(py::init(&make_buffer), py::arg("shape"), py::arg("dtype") = "uint8", py::kw_only(),
                py::arg("device") = py::none(), py::arg("stream") = py::none())
           .def_property_readonly(
               "ptr",
-              [](PyDeviceBuffer const& buffer) { return reinterpret_cast<std::uintptr_t>(buffer.memory->data()); })
-          .def_property_readonly("shape", [](PyDeviceBuffer const& buffer) { return to_tuple(buffer.shape); })
-          .def_property_readonly("dtype", [](PyDeviceBuffer const& buffer) { return name(buffer.dtype); })
-          .def_readonly("nbytes", &PyDeviceBuffer::nbytes)
-          .def_property_readonly("device", [](PyDeviceBuffer const& buffer) { return buffer.memory->device(); })
+              [](PyDeviceBuffer const& buffer) { return reinterpret_cast<std::uintptr_t>(buffer.memory->data()); },
+              "Its address.")
+          .def_property_readonly(
+              "shape", [](PyDeviceBuffer const& buffer) { return to_tuple(buffer.shape); }, "Its extents, in C order.")
+          .def_property_readonly(
+              "dtype", [](PyDeviceBuffer const& buffer) { return name(buffer.dtype); }, "Such as 'float32' or 'int4'.")
+          .def_readonly("nbytes", &PyDeviceBuffer::nbytes, "Its size in bytes.")
+          .def_property_readonly(
+              "device", [](PyDeviceBuffer const& buffer) { return buffer.memory->device(); }, "Its GPU.")
           .def("copy_from", &copy_from, py::arg("source"), py::kw_only(), py::arg("stream") = py::none(),
                "Copies an array of the same size; waits only when the source is pageable memory.")
           .def("copy_to", &copy_to, py::arg("target") = py::none(), py::kw_only(), py::arg("stream") = py::none(),
@@ -340,29 +345,32 @@ void bind_device_buffer(py::module_& module) {
 }
 
 void bind_pinned_buffer(py::module_& module) {
-  auto type = py::class_<PyPinnedBuffer>(module, "PinnedBuffer", py::buffer_protocol(),
-                                         "Page-locked host memory; numpy.asarray(buffer) is a view of it.",
-                                         py::release_gil_before_calling_cpp_dtor())
-                  .def(py::init([](py::object const& shape, std::string const& dtype, py::object const& device) {
-                         PyPinnedBuffer made;
-                         made.shape = shape_or_size(shape);
-                         made.dtype = to_data_type(dtype);
-                         made.nbytes = dense_bytes(made.dtype, made.shape);
-                         made.memory = std::make_shared<PinnedBuffer>(to_device(device), made.nbytes);
-                         return made;
-                       }),
-                       py::arg("shape"), py::arg("dtype") = "uint8", py::kw_only(), py::arg("device") = py::none())
-                  .def_buffer(&pinned_buffer_info)
-                  .def_property_readonly("ptr",
-                                         [](PyPinnedBuffer const& buffer) {
-                                           return reinterpret_cast<std::uintptr_t>(buffer.memory->data());
-                                         })
-                  .def_property_readonly("shape", [](PyPinnedBuffer const& buffer) { return to_tuple(buffer.shape); })
-                  .def_property_readonly("dtype", [](PyPinnedBuffer const& buffer) { return name(buffer.dtype); })
-                  .def_readonly("nbytes", &PyPinnedBuffer::nbytes)
-                  .def("__repr__", [](PyPinnedBuffer const& buffer) {
-                    return "<PinnedBuffer " + name(buffer.dtype) + " " + buffer.shape.str() + ">";
-                  });
+  auto type =
+      py::class_<PyPinnedBuffer>(module, "PinnedBuffer", py::buffer_protocol(),
+                                 "Page-locked host memory; numpy.asarray(buffer) is a view of it.",
+                                 py::release_gil_before_calling_cpp_dtor())
+          .def(py::init([](py::object const& shape, std::string const& dtype, py::object const& device) {
+                 PyPinnedBuffer made;
+                 made.shape = shape_or_size(shape);
+                 made.dtype = to_data_type(dtype);
+                 made.nbytes = dense_bytes(made.dtype, made.shape);
+                 made.memory = std::make_shared<PinnedBuffer>(to_device(device), made.nbytes);
+                 return made;
+               }),
+               py::arg("shape"), py::arg("dtype") = "uint8", py::kw_only(), py::arg("device") = py::none())
+          .def_buffer(&pinned_buffer_info)
+          .def_property_readonly(
+              "ptr",
+              [](PyPinnedBuffer const& buffer) { return reinterpret_cast<std::uintptr_t>(buffer.memory->data()); },
+              "Its address.")
+          .def_property_readonly(
+              "shape", [](PyPinnedBuffer const& buffer) { return to_tuple(buffer.shape); }, "Its extents, in C order.")
+          .def_property_readonly(
+              "dtype", [](PyPinnedBuffer const& buffer) { return name(buffer.dtype); }, "Such as 'float32'.")
+          .def_readonly("nbytes", &PyPinnedBuffer::nbytes, "Its size in bytes.")
+          .def("__repr__", [](PyPinnedBuffer const& buffer) {
+            return "<PinnedBuffer " + name(buffer.dtype) + " " + buffer.shape.str() + ">";
+          });
   register_own_type(reinterpret_cast<PyTypeObject*>(type.ptr()), &read_own_pinned);
 }
 
@@ -378,7 +386,8 @@ void bind_staging_ring(py::module_& module) {
              return PyStagingRing{std::make_unique<StagingRing>(to_device(device), depth, nbytes)};
            }),
            py::arg("depth") = 2, py::kw_only(), py::arg("nbytes") = 0, py::arg("device") = py::none())
-      .def_property_readonly("depth", [](PyStagingRing const& ring) { return ring.core->depth(); })
+      .def_property_readonly(
+          "depth", [](PyStagingRing const& ring) { return ring.core->depth(); }, "Number of slots.")
       .def(
           "upload",
           [](PyStagingRing& ring, PyDeviceBuffer& target, py::object const& source, py::object const& stream) {

@@ -332,14 +332,17 @@ py::tuple native_handle(PyContext const& context) {
 
 void bind_graph_stats(py::module_& module) {
   py::class_<GraphStats>(module, "GraphCache", "How a context's CUDA graphs are doing.")
-      .def_readonly("captures", &GraphStats::captures)
-      .def_readonly("hits", &GraphStats::replays)
-      .def_property_readonly("misses", [](GraphStats const& stats) { return stats.captures + stats.fallbacks; })
-      .def_readonly("evictions", &GraphStats::evictions)
-      .def_readonly("fallbacks", &GraphStats::fallbacks)
-      .def_readonly("cached", &GraphStats::cached)
-      .def_readonly("active", &GraphStats::active)
-      .def_readonly("fallback_reason", &GraphStats::fallback_reason)
+      .def_readonly("captures", &GraphStats::captures, "Graphs that were captured.")
+      .def_readonly("hits", &GraphStats::replays, "Runs that replayed one.")
+      .def_property_readonly(
+          "misses", [](GraphStats const& stats) { return stats.captures + stats.fallbacks; },
+          "Captures and fallbacks together.")
+      .def_readonly("evictions", &GraphStats::evictions, "Graphs that made room for others.")
+      .def_readonly("fallbacks", &GraphStats::fallbacks, "Attempts that were given up.")
+      .def_readonly("cached", &GraphStats::cached, "Graphs held now.")
+      .def_readonly("active", &GraphStats::active, "Whether the next run is a replay.")
+      .def_readonly("fallback_reason", &GraphStats::fallback_reason,
+                    "Why the last attempt to have one was given up, or empty.")
       .def("__repr__", [](GraphStats const& stats) {
         return "<GraphCache " + std::to_string(stats.cached) + " graphs, " + std::to_string(stats.replays) +
                " replays" + (stats.fallback_reason.empty() ? "" : ", fell back: " + stats.fallback_reason) + ">";
@@ -348,14 +351,16 @@ void bind_graph_stats(py::module_& module) {
 
 void bind_workspace(py::module_& module) {
   py::class_<Workspace, std::shared_ptr<Workspace>>(
-      module, "Workspace", "Activation memory that contexts share when they run on one stream.",
+      module, "Workspace",
+      "Activation memory that contexts share when they run on one stream, or not at the same time.",
       py::release_gil_before_calling_cpp_dtor())
       .def(py::init([](std::size_t nbytes, py::object const& device) {
              return std::make_shared<Workspace>(to_device(device), nbytes);
            }),
            py::arg("nbytes") = 0, py::kw_only(), py::arg("device") = py::none())
-      .def_property_readonly("nbytes", &Workspace::nbytes)
-      .def("reserve", &Workspace::reserve, py::arg("nbytes"), py::call_guard<py::gil_scoped_release>());
+      .def_property_readonly("nbytes", &Workspace::nbytes, "Its size in bytes.")
+      .def("reserve", &Workspace::reserve, py::arg("nbytes"), py::call_guard<py::gil_scoped_release>(),
+           "Makes it at least this large; waits for the contexts that use it.");
 }
 
 PyMethodDef raw_methods[] = {
@@ -365,7 +370,8 @@ PyMethodDef raw_methods[] = {
                "Device arrays are used in place; host arrays for inputs are copied now, in the "
                "order of `stream`. An output that is not given, or None, is the context's own."),
     raw_method("enqueue", raw<&PyContext::enqueue>,
-               "enqueue(stream=None)\n\nSubmits one run with what is bound, and returns."),
+               "enqueue(stream=None)\n\nSubmits one run with what is bound, and returns. Raises BindingError, "
+               "ShapeError, ContextBusy, CaptureError, CudaError and TensorRTError."),
     raw_method("enqueue_bindings", raw<&PyContext::enqueue_bindings>,
                "enqueue_bindings(bindings, stream=None)\n\nSubmits one run with these Bindings."),
     raw_method("run", raw<&PyContext::run>,
@@ -383,13 +389,20 @@ void bind_context(py::module_& module) {
   py::class_<PyContext> type(module, "ExecutionContext",
                              "One sequence of runs of an engine. One thread at a time: a second "
                              "one gets ContextBusy.");
-  type.def_property_readonly("engine", [](PyContext const& c) { return c.engine(); })
-      .def_property_readonly("stream", [](PyContext const& c) { return PyStream{c.stream()}; })
-      .def_property_readonly("profile", [](PyContext const& c) { return c.core()->profile(); })
+  type.def_property_readonly(
+          "engine", [](PyContext const& c) { return c.engine(); }, "The Engine that it runs.")
+      .def_property_readonly(
+          "stream", [](PyContext const& c) { return PyStream{c.stream()}; },
+          "Its own stream, on which it runs when no other is given.")
+      .def_property_readonly(
+          "profile", [](PyContext const& c) { return c.core()->profile(); },
+          "Number of the active optimization profile; -1 before the first shape is set.")
       .def("synchronize", &PyContext::synchronize, "Waits until the last run is done.")
-      .def_property_readonly("done", [](PyContext& c) { return c.core()->done(); })
+      .def_property_readonly(
+          "done", [](PyContext& c) { return c.core()->done(); }, "Whether the last run is done.")
       .def("shapes", &shapes, py::arg("inputs") = py::dict(),
-           "Sets these input shapes and returns the shape of every tensor; -1 where a run decides.")
+           "Sets these input shapes and returns the shape of every tensor; -1 where a run decides. Raises ShapeError "
+           "where no profile takes them.")
       .def("set_profile", &set_profile, py::arg("profile"),
            "Fixes an optimization profile by index, or frees it with 'auto'.")
       .def("output", &output, py::arg("name"), "Where an output is; not a copy, valid until the context runs again.")
@@ -398,14 +411,18 @@ void bind_context(py::module_& module) {
       .def("graph", &graph, py::arg("mode") = "auto", py::arg("max_graphs") = 8,
            "CUDA graphs: 'off', 'auto' (captured when the same shapes and addresses return), or "
            "'require' (CaptureError when there can be none).")
-      .def_property_readonly("graph_stats", [](PyContext& c) { return c.core()->graph_stats(); })
-      .def("clear_graphs",
-           [](PyContext& c) {
-             PyContext::Entered const entered(c);
-             c.core()->clear_graphs();
-           })
+      .def_property_readonly(
+          "graph_stats", [](PyContext& c) { return c.core()->graph_stats(); }, "A GraphCache of this moment.")
+      .def(
+          "clear_graphs",
+          [](PyContext& c) {
+            PyContext::Entered const entered(c);
+            c.core()->clear_graphs();
+          },
+          "Forgets the graphs that are held.")
       .def("profile_layers", &profile_layers, py::arg("stream") = py::none(),
-           "Runs once with TensorRT's profiler; returns (layer, milliseconds) pairs.")
+           "Runs once with TensorRT's profiler; returns (layer, milliseconds) pairs. Later runs of this context may be "
+           "slower for it.")
       .def_property_readonly(
           "last_error",
           [](PyContext const& c) {
@@ -416,12 +433,17 @@ void bind_context(py::module_& module) {
             return list;
           },
           "TensorRT's lines about the last call that failed here.")
-      .def_property_readonly("workspace_bytes", [](PyContext const& c) { return c.core()->workspace_bytes(); })
-      .def_property("gil_policy", &gil_policy, &set_gil_policy,
-                    "'auto' keeps the GIL while submitting takes less than 20 µs on average.")
+      .def_property_readonly(
+          "workspace_bytes", [](PyContext const& c) { return c.core()->workspace_bytes(); },
+          "Bytes of activation memory in use.")
+      .def_property(
+          "gil_policy", &gil_policy, &set_gil_policy,
+          "'keep' the GIL in enqueue(), 'release' it, or 'auto': keep it while submitting takes less than 20 µs "
+          "on average.")
       .def(
           "allow_legacy_stream", [](PyContext& c, bool allow) { c.core()->allow_legacy_stream(allow); },
-          py::arg("allow") = true)
+          py::arg("allow") = true,
+          "Takes the legacy default stream, on which TensorRT synchronises the whole device; it is refused otherwise.")
       .def("_native_handle", &native_handle,
            "(object, function): TensorRT's context and its enqueueV3, for measuring a raw call.");
   for (PyMethodDef& method : raw_methods) add_raw_method(type, &method);

@@ -46,13 +46,16 @@ void wait_for(PyStream& stream, py::object const& what) {
 
 void bind_streams(py::module_& module) {
   py::class_<PyStream>(module, "Stream",
-                       "A CUDA stream; non-blocking unless said otherwise. `handle` wraps a stream "
-                       "of somebody else: an integer, or an object with __cuda_stream__.")
+                       "A CUDA stream; non-blocking unless said otherwise. `priority`: the lower the number, the "
+                       "sooner. `handle` wraps a stream of somebody else: an integer, or an object with "
+                       "__cuda_stream__.")
       .def(py::init(&make_stream), py::arg("device") = py::none(), py::kw_only(), py::arg("priority") = 0,
            py::arg("nonblocking") = true, py::arg("handle") = py::none())
       .def_property_readonly(
-          "handle", [](PyStream const& stream) { return reinterpret_cast<std::uintptr_t>(stream.core->handle()); })
-      .def_property_readonly("device", [](PyStream const& stream) { return stream.core->device(); })
+          "handle", [](PyStream const& stream) { return reinterpret_cast<std::uintptr_t>(stream.core->handle()); },
+          "The CUstream as an integer.")
+      .def_property_readonly(
+          "device", [](PyStream const& stream) { return stream.core->device(); }, "Its GPU.")
       .def("__cuda_stream__",
            [](PyStream const& stream) {
              return py::make_tuple(0, reinterpret_cast<std::uintptr_t>(stream.core->handle()));
@@ -61,7 +64,8 @@ void bind_streams(py::module_& module) {
       .def(
           "synchronize", [](PyStream& stream) { stream.core->synchronize(); }, py::call_guard<py::gil_scoped_release>(),
           "Blocks until all submitted work is done.")
-      .def_property_readonly("done", [](PyStream& stream) { return stream.core->done(); })
+      .def_property_readonly(
+          "done", [](PyStream& stream) { return stream.core->done(); }, "Whether all submitted work is done.")
       .def(
           "record",
           [](PyStream const& stream, py::object const& event) {
@@ -78,7 +82,10 @@ void bind_streams(py::module_& module) {
 }
 
 void bind_events(py::module_& module) {
-  py::class_<PyEvent>(module, "Event", "A CUDA event.")
+  py::class_<PyEvent>(
+      module, "Event",
+      "A CUDA event. `timing`: two of them can be subtracted. `blocking`: who waits sleeps and does not "
+      "spin.")
       .def(py::init([](bool timing, bool blocking, py::object const& device) {
              return PyEvent{std::make_shared<Event>(to_device(device), timing, blocking)};
            }),
@@ -86,16 +93,19 @@ void bind_events(py::module_& module) {
       .def(
           "record",
           [](PyEvent& event, py::object const& stream) { event.core->record(to_stream(stream.ptr(), StreamRef())); },
-          py::arg("stream"))
+          py::arg("stream"), "It is done when what the stream holds now is done.")
       .def(
-          "synchronize", [](PyEvent& event) { event.core->synchronize(); }, py::call_guard<py::gil_scoped_release>())
-      .def_property_readonly("done", [](PyEvent& event) { return event.core->done(); })
+          "synchronize", [](PyEvent& event) { event.core->synchronize(); }, py::call_guard<py::gil_scoped_release>(),
+          "Blocks until it is done.")
+      .def_property_readonly(
+          "done", [](PyEvent& event) { return event.core->done(); }, "Whether it is done.")
       .def(
           "milliseconds_since",
           [](PyEvent const& event, PyEvent const& start) { return event.core->milliseconds_since(*start.core); },
-          py::arg("start"), "Both events need timing=True and must be done.")
+          py::arg("start"), "Device time since `start`; both events need timing=True and must be done.")
       .def_property_readonly(
-          "handle", [](PyEvent const& event) { return reinterpret_cast<std::uintptr_t>(event.core->handle()); });
+          "handle", [](PyEvent const& event) { return reinterpret_cast<std::uintptr_t>(event.core->handle()); },
+          "The CUevent as an integer.");
 }
 
 }  // namespace
@@ -107,23 +117,26 @@ Device to_device(py::handle device) {
 }
 
 void bind_device(py::module_& module) {
-  py::class_<Device>(module, "Device", "A GPU with its primary CUDA context retained.")
+  py::class_<Device>(module, "Device",
+                     "A GPU with its primary CUDA context retained. Raises DriverNotFound, or "
+                     "InvalidArgument when there is no such one.")
       .def(py::init<int>(), py::arg("ordinal") = 0)
-      .def_property_readonly("ordinal", &Device::ordinal)
+      .def_property_readonly("ordinal", &Device::ordinal, "Its number, as CUDA counts in this process.")
       .def_property_readonly(
           "memory",
           [](Device const& device) {
             MemoryInfo const memory = device.memory();
             return py::make_tuple(memory.free, memory.total);
           },
-          "(free, total) bytes.")
-      .def("describe", &describe)
+          "(free, total) in bytes.")
+      .def("describe", &describe,
+           "Its name, compute_capability, total_memory (bytes), uuid, pci_bus_id and multiprocessors.")
       .def("__index__", &Device::ordinal)
       .def("__eq__", [](Device const& a, Device const& b) { return a == b; })
       .def("__hash__", &Device::ordinal)
       .def("__repr__", [](Device const& device) { return "<Device " + std::to_string(device.ordinal()) + ">"; });
+  bind_events(module);  // first: a signature names the types that are known
   bind_streams(module);
-  bind_events(module);
 }
 
 }  // namespace cuready::python

@@ -107,7 +107,15 @@ void copy_peer(PyDeviceBuffer& target, PyDeviceBuffer const& source, py::object 
 }  // namespace
 
 void bind_kernels(py::module_& module) {
-  py::class_<PyModule>(module, "Module", "GPU code: PTX, which the driver compiles, or a cubin.",
+  py::class_<PyKernel>(module, "Kernel", "One entry of a Module, which it keeps alive.",
+                       py::release_gil_before_calling_cpp_dtor())
+      .def_property_readonly(
+          "name", [](PyKernel const& kernel) { return kernel.core->name(); }, "Its name in the module.")
+      .def("launch", &launch, py::arg("grid"), py::arg("block"), py::kw_only(), py::arg("stream"),
+           py::arg("shared_bytes") = 0,
+           "Submits a run with one argument for each letter of the signature, and returns; addresses may be buffers or "
+           "integers. `grid` and `block`: up to three extents. `shared_bytes`: dynamic shared memory.");
+  py::class_<PyModule>(module, "Module", "GPU code: PTX, which the driver compiles, or a cubin. Raises CudaError.",
                        py::release_gil_before_calling_cpp_dtor())
       .def(py::init(&load_module), py::arg("image"), py::kw_only(), py::arg("device") = py::none())
       .def(
@@ -117,10 +125,6 @@ void bind_kernels(py::module_& module) {
           },
           py::arg("name"), py::arg("signature"),
           "One entry; `signature` has a letter for each parameter: P address, and I i Q q f d as in struct.");
-  py::class_<PyKernel>(module, "Kernel", "One entry of a Module.", py::release_gil_before_calling_cpp_dtor())
-      .def_property_readonly("name", [](PyKernel const& kernel) { return kernel.core->name(); })
-      .def("launch", &launch, py::arg("grid"), py::arg("block"), py::kw_only(), py::arg("stream"),
-           py::arg("shared_bytes") = 0, "Asynchronous; addresses may be buffers or integers.");
   module.def(
       "can_access_peer",
       [](py::object const& device, py::object const& peer) {
@@ -130,7 +134,8 @@ void bind_kernels(py::module_& module) {
   module.def(
       "enable_peer_access",
       [](py::object const& device, py::object const& peer) { enable_peer_access(to_device(device), to_device(peer)); },
-      py::arg("device"), py::arg("peer"));
+      py::arg("device"), py::arg("peer"),
+      "Lets `device` reach the memory of `peer` from now on. Raises CudaError where it cannot.");
   module.def(
       "fill",
       [](PyDeviceBuffer& buffer, unsigned char value, py::object const& stream) {

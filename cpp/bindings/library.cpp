@@ -78,41 +78,49 @@ PlanInfo probe_bytes(py::buffer const& plan) {
 
 void bind_plan(py::module_& module) {
   py::class_<PlanInfo>(module, "PlanInfo", "What the first bytes of a TensorRT plan say.")
-      .def_property_readonly("kind", kind_name)
-      .def_property_readonly("tag",
-                             [](PlanInfo const& plan) {  // four bytes of any file
-                               return py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
-                                   plan.tag.data(), static_cast<Py_ssize_t>(plan.tag.size()), "backslashreplace"));
-                             })
-      .def_property_readonly("built_by",
-                             [](PlanInfo const& plan) -> py::object {
-                               if (plan.kind != PlanInfo::Kind::tensorrt) return py::none();
-                               return to_python(plan.built_by);
-                             })
-      .def_readonly("size", &PlanInfo::size)
-      .def_readonly("declared_size", &PlanInfo::declared_size)
-      .def_readonly("truncated", &PlanInfo::truncated)
+      .def_property_readonly("kind", kind_name, "'tensorrt', or 'unknown'.")
+      .def_property_readonly(
+          "tag",
+          [](PlanInfo const& plan) {  // four bytes of any file
+            return py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
+                plan.tag.data(), static_cast<Py_ssize_t>(plan.tag.size()), "backslashreplace"));
+          },
+          "The first four bytes: 'ftrt' for the family whose header is known.")
+      .def_property_readonly(
+          "built_by",
+          [](PlanInfo const& plan) -> py::object {
+            if (plan.kind != PlanInfo::Kind::tensorrt) return py::none();
+            return to_python(plan.built_by);
+          },
+          "The Version of TensorRT that built it; None when the kind is unknown.")
+      .def_readonly("size", &PlanInfo::size, "Bytes of the file or buffer.")
+      .def_readonly("declared_size", &PlanInfo::declared_size, "Bytes that the header says the plan has.")
+      .def_readonly("truncated", &PlanInfo::truncated, "Whether it is shorter than its header says.")
       .def_property_readonly(
           "compute_capability",
           [](PlanInfo const& plan) -> py::object {
             if (plan.compute_major < 0) return py::none();
             return py::str(std::to_string(plan.compute_major) + "." + std::to_string(plan.compute_minor));
-          })
-      .def_property_readonly("hardware_compatibility",
-                             [](PlanInfo const& plan) -> py::object {
-                               switch (plan.hardware_compatibility) {
-                                 case 0:
-                                   return py::str("none");
-                                 case 1:
-                                   return py::str("ampere+");
-                                 case 2:
-                                   return py::str("same compute capability");
-                                 default:
-                                   return py::none();
-                               }
-                             })
-      .def_readonly("has_host_code", &PlanInfo::has_host_code)
-      .def_readonly("reason", &PlanInfo::reason)
+          },
+          "Of the GPU that built it, such as '8.6'; None when it is not known.")
+      .def_property_readonly(
+          "hardware_compatibility",
+          [](PlanInfo const& plan) -> py::object {
+            switch (plan.hardware_compatibility) {
+              case 0:
+                return py::str("none");
+              case 1:
+                return py::str("ampere+");
+              case 2:
+                return py::str("same compute capability");
+              default:
+                return py::none();
+            }
+          },
+          "Other GPUs that it was built for: 'none', 'ampere+', 'same compute capability'; None when it is not known.")
+      .def_readonly("has_host_code", &PlanInfo::has_host_code,
+                    "Whether the lean runtime of the version that built it is inside.")
+      .def_readonly("reason", &PlanInfo::reason, "Why the kind is unknown, or empty.")
       .def("__repr__", [](PlanInfo const& plan) {
         return "<PlanInfo " + std::string(kind_name(plan)) + " built by " + plan.built_by.str() + ", " +
                std::to_string(plan.size) + " bytes>";
@@ -129,11 +137,17 @@ void bind_plan(py::module_& module) {
 
 void bind_libraries(py::module_& module) {
   py::class_<LibraryInfo>(module, "LibraryInfo", "A TensorRT library on disk; nothing is loaded.")
-      .def_property_readonly("path", [](LibraryInfo const& info) { return to_text(info.path); })
-      .def_property_readonly("kind", [](LibraryInfo const& info) { return name(info.kind); })
-      .def_readonly("major", &LibraryInfo::major)
-      .def_property_readonly("found_by", [](LibraryInfo const& info) { return to_text(info.found_by); })
-      .def_property_readonly("problem", [](LibraryInfo const& info) { return to_text(info.problem); })
+      .def_property_readonly("path", [](LibraryInfo const& info) { return to_text(info.path); }, "Its file.")
+      .def_property_readonly(
+          "kind", [](LibraryInfo const& info) { return name(info.kind); },
+          "'full', 'lean', 'dispatch', 'rtx' (another product) or 'unknown', by the file's name.")
+      .def_readonly("major", &LibraryInfo::major, "From the file's name; 0 when it has none.")
+      .def_property_readonly(
+          "found_by", [](LibraryInfo const& info) { return to_text(info.found_by); },
+          "What led to it, such as 'CUREADY_TENSORRT' or 'ld.so cache'.")
+      .def_property_readonly(
+          "problem", [](LibraryInfo const& info) { return to_text(info.problem); },
+          "Why it cannot be opened, or empty.")
       .def("__repr__", [](LibraryInfo const& info) {
         return to_text("<LibraryInfo " + std::string(name(info.kind)) + " " + info.path + " (" + info.found_by + ")" +
                        (info.problem.empty() ? "" : ": " + info.problem) + ">");
@@ -169,10 +183,14 @@ void bind_libraries(py::module_& module) {
       "Opens the first candidate that works.");
   py::class_<Library, std::shared_ptr<Library>>(
       module, "Library", "An opened TensorRT library. Share it between threads; it is never closed.")
-      .def_property_readonly("path", [](Library const& library) { return to_text(library.path()); })
-      .def_property_readonly("found_by", [](Library const& library) { return to_text(library.found_by()); })
-      .def_property_readonly("kind", [](Library const& library) { return name(library.kind()); })
-      .def_property_readonly("version", [](Library const& library) { return to_python(library.version()); })
+      .def_property_readonly("path", [](Library const& library) { return to_text(library.path()); }, "Its file.")
+      .def_property_readonly(
+          "found_by", [](Library const& library) { return to_text(library.found_by()); },
+          "What led to it, such as 'argument' or 'ld.so cache'.")
+      .def_property_readonly(
+          "kind", [](Library const& library) { return name(library.kind()); }, "'full', 'lean' or 'dispatch'.")
+      .def_property_readonly(
+          "version", [](Library const& library) { return to_python(library.version()); }, "The Version that it says.")
       .def("check_plan", &Library::check_plan, py::arg("plan"),
            "Raises EngineVersionError or PlanInvalid when this plan cannot run here; needs no GPU.")
       .def(
@@ -185,8 +203,10 @@ void bind_libraries(py::module_& module) {
             pump_log();
           },
           py::arg("path"), "Opens a plugin library and initialises it; a second time does nothing.")
-      .def_property_readonly("sibling_plugin_library", &Library::sibling_plugin_library)
-      .def_property_readonly("plugin_libraries", &Library::plugin_libraries)
+      .def_property_readonly("sibling_plugin_library", &Library::sibling_plugin_library,
+                             "libnvinfer_plugin of the same version beside it, or empty.")
+      .def_property_readonly("plugin_libraries", &Library::plugin_libraries,
+                             "What load_plugins() has loaded, in order.")
       .def("__repr__", [](Library const& library) {
         return to_text("<Library TensorRT " + library.version().str() + " " + name(library.kind()) + " " +
                        library.path() + ">");
@@ -203,15 +223,17 @@ Severity to_severity(int python_level) {
 
 void bind_library(py::module_& module) {
   module.def("driver_report", &report_driver, py::arg("library") = "",
-             "Driver version and devices; raises DriverNotFound whose details['step'] says how far "
-             "it came. Creates no CUDA context.");
-  module.def("device_count", &device_count, py::call_guard<py::gil_scoped_release>());
+             "Driver version and devices as a dict; raises DriverNotFound whose details['step'] says how far "
+             "it came. `library`: a file instead of $CUREADY_LIBCUDA or libcuda.so.1. Creates no CUDA context.");
+  module.def("device_count", &device_count, py::call_guard<py::gil_scoped_release>(),
+             "Number of GPUs that the driver shows to this process. Raises DriverNotFound.");
   module.def("context_is_current", &context_is_current,
              "True when a CUDA context is current on this thread; makes none.");
   bind_plan(module);
   bind_libraries(module);
   module.def("pump_log", &pump_log, "Forwards TensorRT's log to the logger cuready.tensorrt.");
-  module.def("dropped_log_records", &dropped_log_records);
+  module.def("dropped_log_records", &dropped_log_records,
+             "Lines of TensorRT's log that were lost since the start, because nobody took them in time.");
   module.def(
       "set_log_threshold", [](int level) { set_log_threshold(to_severity(level)); }, py::arg("level"),
       "Keeps log records at least as severe as this level of Python's logging.");

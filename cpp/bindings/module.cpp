@@ -22,7 +22,7 @@ PYBIND11_MODULE(_core, module) {
   bind_device(module);
   bind_buffers(module);
   bind_context(module);
+  bind_pool(module);  // before what makes pools: a signature names the types that are known
   bind_engine(module);
-  bind_pool(module);
   bind_kernels(module);
 }

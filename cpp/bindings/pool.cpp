@@ -104,7 +104,8 @@ void Request::take_inputs(py::handle inputs) {
     ArrayView& view = import(tensor, item.second, false);
     request_.inputs[at] = checked_view("submit", tensor, view);
     if (view.on_host() && tensor.location == TensorLocation::device && !tensor.is_linear()) {
-      refuse_tensor("submit", tensor, "its layout is " + name(tensor.format), "use run(), which repacks host arrays");
+      refuse_tensor("submit", tensor, "its layout is " + name(tensor.format),
+                    "use ExecutionContext.run(), which repacks host arrays");
     }
     all_host_ = all_host_ && view.on_host();
     seen[at] = true;
@@ -127,7 +128,7 @@ void Request::take_outputs(py::handle outputs) {
     ArrayView& view = import(tensor, item.second, true);
     request_.outputs[at] = checked_view("submit", tensor, view);
     if (view.on_host() && !tensor.is_linear()) {
-      refuse_tensor("submit", tensor, "its layout is " + name(tensor.format), "use run()");
+      refuse_tensor("submit", tensor, "its layout is " + name(tensor.format), "use ExecutionContext.run()");
     }
     given[at] = py::reinterpret_borrow<py::object>(item.second);
   }
@@ -295,10 +296,12 @@ py::object support(char const* function) { return py::module_::import(support_mo
 void bind_future(py::module_& module) {
   py::class_<PyFuture, std::shared_ptr<PyFuture>>(module, "Future", "The result of a submitted request; awaitable.")
       .def("result", &result, py::arg("timeout") = py::none(),
-           "Waits, and returns name → array or raises the request's error. TimeoutError when the "
-           "time is over first.")
-      .def("exception", &exception, py::arg("timeout") = py::none())
-      .def("done", [](PyFuture const& future) { return future.core.done(); })
+           "Waits, at most `timeout` seconds, and returns name → array or raises the request's error. TimeoutError "
+           "when the time is over first.")
+      .def("exception", &exception, py::arg("timeout") = py::none(),
+           "Waits, and returns the request's error, or None. TimeoutError when the time is over first.")
+      .def(
+          "done", [](PyFuture const& future) { return future.core.done(); }, "Whether the request is done.")
       .def("add_done_callback", &add_done_callback, py::arg("callback"),
            "Calls callback(future) once it is done, on a thread of cuready's own.")
       .def("_push_when_done", &push_when_done, py::arg("completions"), py::arg("number"))
@@ -374,8 +377,10 @@ void bind_pool(py::module_& module) {
                                               "Contexts behind one bounded queue. Threads share it.")
       .def("submit", &submit, py::arg("inputs"), py::arg("outputs") = py::none(), py::kw_only(),
            py::arg("stream") = py::none(), py::arg("timeout") = py::none(),
-           "Queues a request and returns a Future; blocks while the queue is full. Arrays must not "
-           "change until it is done.")
+           "Queues a request and returns a Future; blocks while the queue is full, and raises ContextBusy after "
+           "`timeout` seconds of that. Arrays must not change until it is done. Results are numpy arrays when all "
+           "inputs are on the host, else DeviceBuffers. Raises BindingError, ShapeError, DtypeError, and Cancelled "
+           "when the pool is closed.")
       .def("run", &run, py::arg("inputs"), py::arg("outputs") = py::none(), py::kw_only(),
            py::arg("stream") = py::none(),
            "submit() and result() in one, for a thread that waits anyway: it launches the request itself "
@@ -394,8 +399,10 @@ void bind_pool(py::module_& module) {
           "drain", [](PyPool& pool) { pool.core->drain(); }, py::call_guard<py::gil_scoped_release>(),
           "Waits until nothing is pending or in flight.")
       .def("close", &close_pool, "Finishes what is in flight and cancels what waits. Idempotent.")
-      .def_property_readonly("stats", &stats)
-      .def_property_readonly("engine", [](PyPool const& pool) { return pool.engine; })
+      .def_property_readonly(
+          "stats", &stats, "Numbers of requests submitted, completed, failed, pending and in_flight, and of contexts.")
+      .def_property_readonly(
+          "engine", [](PyPool const& pool) { return pool.engine; }, "The Engine that it runs.")
       .def("__enter__", [](py::object self) { return self; })
       .def("__exit__", [](PyPool& pool, py::args const&) { close_pool(pool); });
 }

@@ -54,7 +54,7 @@ def find_libraries(
     """Every TensorRT library here, in the order in which `load` would try them.
 
     Nothing is loaded. The order: ``path`` alone when given; ``CUREADY_TENSORRT``; the wheels of
-    this environment; ``LD_LIBRARY_PATH``; the conda prefix; the ld.so cache; usual SDK places.
+    this environment; the conda prefix; ``LD_LIBRARY_PATH``; the ld.so cache; usual SDK places.
     """
     from cuready import _core
 
@@ -90,7 +90,11 @@ def load(path: PathLike | None = None, *, kind: str | None = None, major: int = 
 
 
 def probe(plan: Plan) -> PlanInfo:
-    """Which TensorRT built a plan, from its header; no library is loaded and no GPU is needed."""
+    """Which TensorRT built a plan, from its header; no library is loaded and no GPU is needed.
+
+    Raises:
+        PlanInvalid: the file cannot be read. One that is no plan has the kind ``"unknown"``.
+    """
     from cuready import _core
 
     if isinstance(plan, (bytes, bytearray, memoryview)):

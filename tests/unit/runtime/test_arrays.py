@@ -18,7 +18,7 @@ from tests.unit.runtime.producers import (
 )
 
 import cuready.runtime as rt
-from cuready.errors import BindingError, DtypeError, ShapeError
+from cuready.errors import BindingError, DtypeError, InvalidArgument, ShapeError
 
 X = np.arange(16, dtype=np.float32).reshape(4, 4)
 
@@ -207,6 +207,14 @@ def test_numpy_input_is_repacked_to_vectorised_layouts(load: Any, layout: str) -
     np.testing.assert_array_equal(context.output("y").numpy(), x)
     with pytest.raises(BindingError, match="layout"):
         context.bind({"x": on_device(x)})
+    with engine.create_pool(1) as pool, pytest.raises(BindingError) as refused:
+        pool.run({"x": x})
+    assert "ExecutionContext.run()" in refused.value.hint  # the pool has a run() of its own
+
+
+def test_a_weight_budget_is_a_number_or_auto_and_no_other_word(load: Any) -> None:
+    with pytest.raises(InvalidArgument, match="bytes or 'auto', not 'atuo'"):
+        load(plans.affine(), weight_budget="atuo")
 
 
 def test_names_are_any_utf_8(load: Any) -> None:
