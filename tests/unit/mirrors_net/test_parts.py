@@ -22,12 +22,13 @@ from cuready.mirrors.net.certificate import read_certificate
 from cuready.mirrors.net.classify import cause_of_exception, cause_of_status
 from cuready.mirrors.net.client import Failure
 from cuready.mirrors.net.content import check_head
+from cuready.mirrors.net.fetch import failure_of
 from cuready.mirrors.net.freshness import read_status
 from cuready.mirrors.net.ladder import ProbeKind, links_in
 from cuready.mirrors.net.partial import Partial
 from cuready.mirrors.net.prober import _records
 from cuready.mirrors.net.progress import Throttle
-from cuready.mirrors.net.request import DownloadRequest, FileKind, Source
+from cuready.mirrors.net.request import Attempt, DownloadRequest, FileKind, Source
 from cuready.mirrors.net.transfer import RateWatch, parse_content_range
 from cuready.mirrors.weights import WeightsJob, read_url_list, sources_of
 from cuready.mirrors.weights_layout import expected_prefix, parse_huggingface
@@ -372,6 +373,22 @@ def test_a_status_page_that_is_none_gives_none(body: bytes, style: str) -> None:
 
 
 # --- weights --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("causes", [(Cause.CONNECT_REFUSED,), (Cause.CONNECT_REFUSED, Cause.DNS)])
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [(FileKind.WEIGHTS, "--mirror URL"), (FileKind.WHEEL, "`cuready mirror test`")],
+)
+def test_a_failure_names_what_has_mirrors_of_such_a_file(
+    causes: tuple[Cause, ...], kind: FileKind, advice: str
+) -> None:
+    sources = tuple(Source(f"https://{cause.value}.example/x") for cause in causes)
+    request = DownloadRequest(sources, canonical_url="https://h.example/x", kind=kind)
+    tried = [Attempt(s.mirror, s.url, c, "no") for s, c in zip(sources, causes, strict=True)]
+    hint = failure_of(request, tried).hint
+    assert advice in hint
+    assert ("mirror test" in hint) == (kind is not FileKind.WEIGHTS)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["CAUSES", "Cause", "CauseInfo"]
+__all__ = ["CAUSES", "OTHER_HOST", "OTHER_MIRROR", "Cause", "CauseInfo"]
 
 
 class Cause(str, Enum):
@@ -83,7 +83,8 @@ class CauseInfo:
 
 _HTTP_000 = "CondaHTTPError: HTTP 000 CONNECTION FAILED"
 _SSL = "CondaSSLError: Encountered an SSL error"
-_OTHER_MIRROR = "use another mirror: `cuready mirror test` ranks those that answer"
+OTHER_HOST = "name another host with the same paths: --mirror URL"
+OTHER_MIRROR = "use another mirror: `cuready mirror test` ranks those that answer"
 _CA = (
     "if your organisation inspects TLS, point SSL_CERT_FILE at its CA file; "
     "never switch verification off"
@@ -123,10 +124,10 @@ CAUSES: dict[Cause, CauseInfo] = {
         "ask whoever runs the proxy, or add the host to NO_PROXY",
         conda="ProxyError: Conda cannot proceed due to an error in your proxy configuration.",
     ),
-    Cause.CONNECT_REFUSED: _transport("nothing listens on that port", _OTHER_MIRROR),
+    Cause.CONNECT_REFUSED: _transport("nothing listens on that port", OTHER_MIRROR),
     Cause.CONNECT_TIMEOUT: _transport(
         "the host does not answer (packets are dropped)",
-        "a firewall may block it: " + _OTHER_MIRROR,
+        "a firewall may block it: " + OTHER_MIRROR,
         transient=True,
     ),
     Cause.NETWORK_UNREACHABLE: _transport(
@@ -140,7 +141,7 @@ CAUSES: dict[Cause, CauseInfo] = {
     Cause.TLS_UNTRUSTED: _transport("the certificate's issuer is not trusted", _CA, conda=_SSL),
     Cause.TLS_EXPIRED: _transport(
         "the certificate has expired",
-        "check this machine's clock, else " + _OTHER_MIRROR,
+        "check this machine's clock, else " + OTHER_MIRROR,
         conda=_SSL,
     ),
     Cause.TLS_NOT_YET_VALID: _transport(
@@ -149,16 +150,16 @@ CAUSES: dict[Cause, CauseInfo] = {
     Cause.TLS_HOSTNAME: _transport(
         "the certificate belongs to another host",
         "a captive portal or a proxy answers, or the mirror's certificate is wrong: "
-        + _OTHER_MIRROR,
+        + OTHER_MIRROR,
         conda=_SSL,
     ),
-    Cause.TLS_FAILED: _transport("the TLS handshake failed", _OTHER_MIRROR, conda=_SSL),
+    Cause.TLS_FAILED: _transport("the TLS handshake failed", OTHER_MIRROR, conda=_SSL),
     Cause.CLOCK_SKEW: _transport(
         "this machine's clock is wrong, so certificates look invalid",
         "set the clock (`timedatectl set-ntp true`)",
         conda=_SSL,
     ),
-    Cause.NO_RESPONSE: _transport("connected, but no answer came", _OTHER_MIRROR, transient=True),
+    Cause.NO_RESPONSE: _transport("connected, but no answer came", OTHER_MIRROR, transient=True),
     Cause.CONNECTION_RESET: CauseInfo(
         "the connection was cut",
         "the link is bad or the mirror limits connections: try again, or fewer --jobs",
@@ -174,10 +175,10 @@ CAUSES: dict[Cause, CauseInfo] = {
         pip_says="incomplete-download … not enough bytes",
     ),
     Cause.STALLED: CauseInfo(
-        "no byte arrived for too long", _OTHER_MIRROR, transient=True, conda_says=_HTTP_000
+        "no byte arrived for too long", OTHER_MIRROR, transient=True, conda_says=_HTTP_000
     ),
     Cause.SLOW: CauseInfo(
-        "the mirror is slower than the limit while others are left", _OTHER_MIRROR, pip_says=""
+        "the mirror is slower than the limit while others are left", OTHER_MIRROR, pip_says=""
     ),
     Cause.HTTP_UNAUTHORIZED: CauseInfo(
         "the server wants credentials",
@@ -191,12 +192,12 @@ CAUSES: dict[Cause, CauseInfo] = {
     ),
     Cause.HTTP_FORBIDDEN_USER_AGENT: CauseInfo(
         "the mirror refuses by User-Agent: a short one is let in",
-        "pip and conda will fail here until the mirror changes its rule: " + _OTHER_MIRROR,
+        "pip and conda will fail here until the mirror changes its rule: " + OTHER_MIRROR,
         conda_says="CondaHTTPError: HTTP 403 Forbidden … You do not have permission",
     ),
     Cause.HTTP_NOT_FOUND: CauseInfo(
         "there is nothing at this path: it is wrong, or this is not mirrored here",
-        "check the address (in configuration files: `cuready mirror lint`), or " + _OTHER_MIRROR,
+        "check the address (in configuration files: `cuready mirror lint`), or " + OTHER_MIRROR,
         mirror_at_fault=False,
         conda_says="UnavailableInvalidChannel: HTTP 404 Not Found",
     ),
@@ -216,21 +217,21 @@ CAUSES: dict[Cause, CauseInfo] = {
     ),
     Cause.HTTP_SERVER_ERROR: CauseInfo(
         "the mirror has an error of its own",
-        "try later, or " + _OTHER_MIRROR,
+        "try later, or " + OTHER_MIRROR,
         transient=True,
         conda_says="CondaHTTPError: HTTP 500 Internal Server Error … A remote server error",
     ),
-    Cause.HTTP_STATUS: CauseInfo("an unexpected HTTP status", _OTHER_MIRROR),
+    Cause.HTTP_STATUS: CauseInfo("an unexpected HTTP status", OTHER_MIRROR),
     Cause.REDIRECT_LOOP: CauseInfo(
         "the server redirects without end",
-        "the mirror or a proxy is misconfigured: " + _OTHER_MIRROR,
+        "the mirror or a proxy is misconfigured: " + OTHER_MIRROR,
         conda_says="TooManyRedirects",
     ),
     Cause.BAD_REDIRECT: CauseInfo(
-        "the server redirects to something that is not allowed", _OTHER_MIRROR
+        "the server redirects to something that is not allowed", OTHER_MIRROR
     ),
     Cause.PROTOCOL_ERROR: CauseInfo(
-        "the answer breaks the rules of HTTP", _OTHER_MIRROR, transient=True
+        "the answer breaks the rules of HTTP", OTHER_MIRROR, transient=True
     ),
     Cause.CAPTIVE_PORTAL: CauseInfo(
         "an HTML page came in place of the file: a login page of the network, or a proxy's",
@@ -239,7 +240,7 @@ CAUSES: dict[Cause, CauseInfo] = {
     ),
     Cause.WRONG_CONTENT: CauseInfo(
         "the file does not begin as its kind must",
-        _OTHER_MIRROR,
+        OTHER_MIRROR,
         conda_says="InvalidArchiveError",
     ),
     Cause.EMPTY_INDEX: CauseInfo(
@@ -249,14 +250,14 @@ CAUSES: dict[Cause, CauseInfo] = {
     ),
     Cause.SIZE_MISMATCH: CauseInfo(
         "the file has another size than it must have",
-        "the mirror holds another or a damaged file: " + _OTHER_MIRROR,
+        "the mirror holds another or a damaged file: " + OTHER_MIRROR,
         mirror_at_fault=False,
         conda_says="ChecksumMismatchError",
         pip_says="THESE PACKAGES DO NOT MATCH THE HASHES",
     ),
     Cause.HASH_MISMATCH: CauseInfo(
         "the content is not what was promised (sha256 differs)",
-        "the mirror or a proxy changed it: " + _OTHER_MIRROR + "; never switch the check off",
+        "the mirror or a proxy changed it: " + OTHER_MIRROR + "; never switch the check off",
         conda_says="ChecksumMismatchError: Conda detected a mismatch",
         pip_says="THESE PACKAGES DO NOT MATCH THE HASHES",
     ),

@@ -26,7 +26,7 @@ from cuready.errors import MirrorError
 from cuready.mirrors.net.breaker import CircuitBreaker
 from cuready.mirrors.net.cache import Cache
 from cuready.mirrors.net.cancel import CancelToken
-from cuready.mirrors.net.causes import CAUSES, Cause
+from cuready.mirrors.net.causes import CAUSES, OTHER_HOST, OTHER_MIRROR, Cause
 from cuready.mirrors.net.client import Failure, HttpClient
 from cuready.mirrors.net.faults import kill_point
 from cuready.mirrors.net.partial import Partial
@@ -419,12 +419,19 @@ def failure_of(request: DownloadRequest, attempts: list[Attempt]) -> MirrorError
         else f"{request.name}: could not be downloaded from {request.sources[0].mirror}",
         operation=f"download {request.canonical_url}",
         messages=lines,
-        hint=hints[0]
-        if len(hints) == 1
-        else "each line above names its cause; `cuready mirror test` ranks the mirrors that answer",
+        hint=_hint(request.kind, hints),
         details={
             "url": request.canonical_url,
             "sha256": request.sha256,
             "attempts": [attempt.to_dict() for attempt in attempts],
         },
     )
+
+
+def _hint(kind: FileKind, hints: list[str]) -> str:
+    """What to do about it. The catalogue has mirrors of packages, and none of weights."""
+    weights = kind is FileKind.WEIGHTS
+    if len(hints) == 1:
+        return hints[0].replace(OTHER_MIRROR, OTHER_HOST) if weights else hints[0]
+    ranked = "`cuready mirror test` ranks the mirrors that answer"
+    return f"each line above names its cause; {OTHER_HOST if weights else ranked}"
