@@ -142,8 +142,12 @@ def run(command: click.Command, argv: Sequence[str]) -> int:
     A traceback is a bug of ours: it is printed only with ``CUREADY_DEBUG=1``.
     """
     wants_json = _wants_json(argv)
+    # https://no-color.org; Click itself looks only at whether stdout is a terminal.
+    color = False if os.environ.get("NO_COLOR") else None
     try:
-        result = command.main(args=list(argv), prog_name="cuready", standalone_mode=False)
+        result = command.main(
+            args=list(argv), prog_name="cuready", standalone_mode=False, color=color
+        )
         code = result if isinstance(result, int) else EXIT_OK
         if sys.stdout is not None:  # `cuready … >&-` gives a program no stdout at all
             sys.stdout.flush()
