@@ -219,6 +219,27 @@ def test_settings_of_uv_and_pip_do_not_reach_the_resolver(monkeypatch: pytest.Mo
     assert not {"UV_INDEX", "PIP_INDEX_URL", "PIP_FIND_LINKS", "PYTHONPATH"} & set(found)
 
 
+@pytest.mark.parametrize(
+    "variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT"]
+)
+def test_uv_trusts_whom_the_downloads_trust(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cuready.env.pip.uv import uv_environment
+    from cuready.mirrors.net.trust import CA_VARIABLES
+
+    for name in (*CA_VARIABLES, "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    bundle = tmp_path / "company.pem"
+    bundle.write_text("")
+    monkeypatch.setenv(variable, str(bundle))
+    for later in CA_VARIABLES[CA_VARIABLES.index(variable) + 1 :]:
+        monkeypatch.setenv(later, __file__)  # the first that is set counts
+    assert uv_environment()["SSL_CERT_FILE"] == str(bundle)
+    monkeypatch.setenv(variable, str(tmp_path))
+    assert uv_environment()["SSL_CERT_DIR"] == str(tmp_path)
+
+
 # --- names and places ----------------------------------------------------------------------------
 
 

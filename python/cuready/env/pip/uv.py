@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cuready.errors import EnvError, MissingExtra
 from cuready.mirrors.net.cache import default_cache_dir
+from cuready.mirrors.net.trust import ca_file
 
 __all__ = ["find_uv", "run_uv", "uv_environment"]
 
@@ -35,15 +36,19 @@ def find_uv() -> str:
 
 
 def uv_environment() -> dict[str, str]:
-    """This process's variables without those that would change what uv asks, and whom."""
+    """This process's variables without those that would change what uv asks, and whom.
+
+    uv trusts whom our downloads trust. Raises ConfigError for a CA file that is not there.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("UV_", "PIP_")) and name not in ("VIRTUAL_ENV", "PYTHONPATH")
     }
-    certificates = os.environ.get("PIP_CERT") or os.environ.get("REQUESTS_CA_BUNDLE")
-    if certificates and "SSL_CERT_FILE" not in kept:
-        kept["SSL_CERT_FILE"] = certificates
+    if named := ca_file():
+        path = named[1]
+        kept.pop("SSL_CERT_FILE", None)  # it may name a folder, which uv would not take
+        kept["SSL_CERT_DIR" if Path(path).is_dir() else "SSL_CERT_FILE"] = path
     return {
         **kept,
         "UV_CACHE_DIR": str(default_cache_dir().parent / "uv"),
