@@ -78,6 +78,8 @@ def _plugin(argument: Any) -> Any:
 
     from cuready.snapshot import Snapshot
 
+    # Where it was found, PYTHONPATH too, but behind what this process has: it may shadow nothing.
+    sys.path += [entry for entry in argument["path"] if entry not in sys.path]
     try:
         module, _, attribute = argument["value"].partition(":")
         function: Any = importlib.import_module(module)

@@ -79,7 +79,11 @@ def read(context: Context) -> Facts:
 
 def own() -> list[EntryPoint]:
     """Plugins of the environment that cuready runs in."""
-    return find(Context(), [entry for entry in sys.path if entry])
+    return find(Context(), _own_path())
+
+
+def _own_path() -> list[str]:
+    return [entry for entry in sys.path if entry]
 
 
 def listed(**where: Any) -> list[EntryPoint]:
@@ -158,7 +162,7 @@ def _run_own(
     def one(item: EntryPoint, seconds: float) -> dict[str, Any]:
         if seconds <= 0:
             return _outcome(item, "timeout", "reading the machine took all the time there was")
-        argument = {"value": item.value, "snapshot": document}
+        argument = {"value": item.value, "snapshot": document, "path": _own_path()}
         answer = children.call("plugin", argument, limit_s=seconds)
         if answer.status != "ok":
             return _outcome(item, answer.status, answer.reason)

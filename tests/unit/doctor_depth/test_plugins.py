@@ -133,6 +133,15 @@ def test_each_plugin_ends_as_a_finding_or_says_nothing(environment: Path) -> Non
     assert not any(subject == "good" for _, subject, _ in found)
 
 
+def test_a_plugin_on_pythonpath_runs_where_it_was_found(
+    environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "modules", ENTRY_POINTS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    found = {(f["id"], f["subject"]): f for f in doctor(environment)["findings"]}
+    assert found["ACME01", ""]["cause"] == "Linux and 42."
+
+
 def test_no_plugins_runs_none(environment: Path) -> None:
     install(site_of(environment), ENTRY_POINTS)
     ids = {f["id"] for f in doctor(environment, "--no-plugins")["findings"]}
