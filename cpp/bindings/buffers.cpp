@@ -90,13 +90,16 @@ void copy_from(PyDeviceBuffer& buffer, py::object const& source, py::object cons
   if (view.has_producer_stream) {
     stream_wait(device, chosen.ref, StreamRef(view.producer_stream));
   }
-  copy_async(device, buffer.memory->data(), view.data, buffer.nbytes, chosen.ref);
+  // Pageable memory may be changed at once. Device memory may be a temporary, as in `buf.copy_from(x * 2)`, whose bytes
+  // an allocator hands out again: who names no stream cannot order that after the copy.
+  bool const waits = view.memory == Memory::kHost || (view.memory != Memory::kPinned && stream.is_none());
+  {
+    py::gil_scoped_release release;  // the driver stages pageable memory within the call
+    copy_async(device, buffer.memory->data(), view.data, buffer.nbytes, chosen.ref);
+    if (waits) stream_synchronize(device, chosen.ref);
+  }
   buffer.ready = chosen.ref;
   buffer.ready_owner = chosen.owner;
-  if (view.memory == Memory::kHost) {  // the caller may change pageable memory at once
-    py::gil_scoped_release release;
-    stream_synchronize(device, chosen.ref);
-  }
 }
 
 /// Copies to an array on the host (and waits) or on a device (in stream order).
@@ -324,7 +327,8 @@ void bind_device_buffer(py::module_& module) {
           .def_property_readonly(
               "device", [](PyDeviceBuffer const& buffer) { return buffer.memory->device(); }, "Its GPU.")
           .def("copy_from", &copy_from, py::arg("source"), py::kw_only(), py::arg("stream") = py::none(),
-               "Copies an array of the same size; waits only when the source is pageable memory.")
+               "Copies an array of the same size. Waits when the source is pageable memory, and when it is on a device "
+               "and no stream is given; with one, it has to stay as it is until the stream is there.")
           .def("copy_to", &copy_to, py::arg("target") = py::none(), py::kw_only(), py::arg("stream") = py::none(),
                "Copies to an array (a new numpy array by default) and returns it.")
           .def(

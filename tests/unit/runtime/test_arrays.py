@@ -130,6 +130,21 @@ def test_an_exported_buffer_orders_its_consumer(load: Any, driver: SimDriver) ->
     np.testing.assert_array_equal(copy.numpy(), 2 * X + 1)
 
 
+def test_a_copy_without_a_stream_is_done_with_a_temporary_when_it_returns(
+    driver: SimDriver,
+) -> None:
+    """As in `buffer.copy_from(x * 2)`: what an allocator does with the bytes afterwards."""
+    producer = rt.Stream()
+    source = rt.DeviceBuffer((4, 4), "float32", stream=producer)
+    driver.produce(producer.handle, source.ptr, 16, 5.0, delay_us=3000)
+    target = rt.DeviceBuffer((4, 4), "float32")
+    target.copy_from(source)
+    other = rt.Stream()
+    driver.produce(other.handle, source.ptr, 16, 0.0, delay_us=0)
+    other.synchronize()
+    assert (target.numpy() == 5).all()
+
+
 def test_dlpack_export_follows_the_array_api(driver: SimDriver) -> None:
     buffer = on_device(X)
     assert buffer.__dlpack_device__() == (2, 0)

@@ -194,7 +194,9 @@ def test_what_an_event_loop_launches_fails_as_the_rest(load: Any, tensorrt: SimT
         tensorrt.fail("IExecutionContext::enqueueV3", "not today", action="refuse")
         with pytest.raises(errors.CureadyError) as caught:
             asyncio.run(ask(pool))
-        assert "not today" in caught.value.messages[-1]  # in the text from Python 3.11 on, as a note
+        assert (
+            "not today" in caught.value.messages[-1]
+        )  # in the text from Python 3.11 on, as a note
         assert np.array_equal(asyncio.run(ask(pool))["y"], 2 * X + 1)
 
 
