@@ -28,6 +28,7 @@ __all__ = [
     "one_line",
     "parse_json",
     "parse_toml",
+    "read_at_most",
     "read_ini",
     "tomllib",
     "write_atomically",
@@ -99,6 +100,16 @@ def data_text(package: str, path: str) -> str:
     data = pkgutil.get_data(package, path)
     assert data is not None  # noqa: S101 - only loaders that cannot read files give None
     return data.decode("utf-8")
+
+
+def read_at_most(path: Path, most: int) -> bytes | None:
+    """All that is in ``path``, or None when that is more than ``most`` bytes. Raises OSError.
+
+    The size that a device or a pipe says of itself is 0, so it is not asked.
+    """
+    with path.open("rb") as stream:
+        data = stream.read(most + 1)
+    return data if len(data) <= most else None
 
 
 def parse_json(data: str | bytes) -> Any:

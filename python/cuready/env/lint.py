@@ -17,7 +17,7 @@ from cuready.env.importing.modernise import modernise
 from cuready.env.importing.request import Request, parse_conda_spec, requirement_name
 from cuready.env.interpreters import PYTHON_LIKE
 from cuready.env.ranges import version_range
-from cuready.env.recipe import Recipe, find, from_document, problems
+from cuready.env.recipe import Recipe, find, from_document, problems, text_of
 from cuready.errors import RecipeError
 
 __all__ = ["Problem", "lint_file", "lint_recipe"]
@@ -43,13 +43,9 @@ class Problem:
 
 def lint_file(path: Path) -> list[Problem]:
     """Every problem of a recipe file, its form first. Raises RecipeError when it cannot be read."""
+    text = text_of(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
         document = parse_toml(text)
-    except OSError as error:
-        raise RecipeError(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: not UTF-8 at byte {error.start}") from None
     except ValueError as error:
         return [Problem("error", str(path), f"not TOML: {error}")]
     found = [_from_schema(path, told) for told in problems(document, text)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from cuready._util import data_text, one_line, parse_toml
+from cuready._util import data_text, one_line, parse_toml, read_at_most
 from cuready.env.ranges import version_range
 from cuready.errors import RecipeError
 
@@ -27,6 +27,7 @@ __all__ = [
     "schema",
     "shipped",
     "shipped_dir",
+    "text_of",
 ]
 
 MAX_BYTES = 1 << 20
@@ -160,17 +161,21 @@ def find(name: str) -> Recipe:
 
 def load(path: Path) -> Recipe:
     """Read a recipe file. Raises :class:`RecipeError` naming the file, the key and the line."""
+    return loads(text_of(path), str(path))
+
+
+def text_of(path: Path) -> str:
+    """What stands in a recipe file. Raises :class:`RecipeError` when it can be none."""
     try:
-        data = path.read_bytes() if path.stat().st_size <= MAX_BYTES else None
+        data = read_at_most(path, MAX_BYTES)
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror or error}") from None
     if data is None:
         raise RecipeError(f"{path}: too large for a recipe (over 1 MiB)")
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 at byte {error.start}") from None
-    return loads(text, str(path))
 
 
 def loads(text: str, path: str = "recipe") -> Recipe:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
+from tests.hang import no_hang
 
 from cuready._util import check_numbers
 from cuready.compat.capability import parse_capability
 from cuready.env.importing.write import EXPORTS
 from cuready.env.interpreters import choose
 from cuready.env.lint import lint_file, lint_recipe
+from cuready.env.pip.lock import read_lock
 from cuready.env.recipe import GpuRule, Recipe, find, load, loads, shipped
 from cuready.env.target import Target, decide
-from cuready.errors import RecipeError
+from cuready.errors import CureadyError, RecipeError
 
 MINIMAL = """
 schema = 1
@@ -233,3 +236,12 @@ def test_a_name_that_is_nearly_right_gets_a_suggestion(tmp_path: Path) -> None:
     (tmp_path / "bin.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RecipeError, match="not UTF-8"):
         load(tmp_path / "bin.toml")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no endless file here")
+@pytest.mark.parametrize("read", [load, lint_file, read_lock])
+def test_a_file_without_end_is_refused(read: Callable[[Path], Any], tmp_path: Path) -> None:
+    endless = tmp_path / "endless.toml"
+    endless.symlink_to("/dev/zero")
+    with no_hang(), pytest.raises(CureadyError, match=r"endless\.toml: too large for a"):
+        read(endless)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cuready import __version__
-from cuready._util import one_line, parse_toml
+from cuready._util import one_line, parse_toml, read_at_most
 from cuready.env.pip.model import Pin, PipLock
 from cuready.errors import EnvError, InputError
 
@@ -87,8 +87,8 @@ def _package(pin: Pin) -> Any:
 def read_lock(path: Path) -> PipLock:
     """Read a lock of one platform. Raises InputError naming the file and what is wrong."""
     try:
-        data = path.read_bytes()
-        if len(data) > MAX_BYTES:
+        data = read_at_most(path, MAX_BYTES)
+        if data is None:
             raise InputError(f"{path}: too large for a lock (over 16 MiB)")
         return loads(data.decode(), str(path))
     except OSError as error:
