@@ -161,6 +161,9 @@ TensorView checked_view(char const* operation, TensorInfo const& tensor, ArrayVi
 [[noreturn]] void refuse_tensor(char const* operation, TensorInfo const& tensor, std::string const& reason,
                                 std::string hint = {});
 
+/// For an output of `shape` whose array is of another one.
+[[noreturn]] void refuse_shape(char const* operation, TensorInfo const& tensor, Dims const& shape, Dims const& given);
+
 struct PyPool;
 std::shared_ptr<PyPool> create_pool(std::shared_ptr<Engine> const& engine, int size, std::string const& workspace,
                                     int max_pending, int in_flight, py::object const& profile, std::string const& graph,

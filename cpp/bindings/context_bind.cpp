@@ -25,6 +25,14 @@ void refuse_tensor(char const* operation, TensorInfo const& tensor, std::string 
   throw BindingError(std::move(detail));
 }
 
+void refuse_shape(char const* operation, TensorInfo const& tensor, Dims const& shape, Dims const& given) {
+  throw ShapeError({operation,
+                    "output '" + tensor.name + "' has shape " + shape.str() + "; the array has " + given.str(),
+                    "",
+                    {},
+                    {}});
+}
+
 TensorView checked_view(char const* operation, TensorInfo const& tensor, ArrayView const& view) {
   if (!stands_for(view.dtype, tensor.dtype)) {
     ErrorDetail detail;

@@ -215,13 +215,7 @@ void RunCall::finish_output(Output& output) {
   }
   if (output.given) {
     Dims const given(Span<std::int64_t const>(output.given->shape, static_cast<std::size_t>(output.given->rank)));
-    if (given != packed_shape(view.shape, tensor.dtype)) {
-      throw ShapeError({"run",
-                        "output '" + tensor.name + "' has shape " + view.shape.str() + "; the array has " + given.str(),
-                        "",
-                        {},
-                        {}});
-    }
+    if (given != packed_shape(view.shape, tensor.dtype)) refuse_shape("run", tensor, view.shape, given);
   } else {
     HostArray made = new_host_array(view.shape, tensor.dtype);
     output.array = std::move(made.array);

@@ -14,10 +14,18 @@ namespace {
 
 using Arrays = std::vector<std::unique_ptr<ArrayView>>;
 
+/// An output array of the caller's; none: the pool makes the output.
+struct Given {
+  py::object array;
+  Dims shape;
+  bool on_host = false;
+};
+
 struct PyFuture {
   Future core;
   std::shared_ptr<Engine> engine;
-  std::vector<py::object> given;  // the caller's output arrays, by position; null: the pool's own
+  std::vector<Given> given;  // by position
+  char const* operation = "submit";
   py::object result;
 };
 
@@ -40,7 +48,7 @@ class Request {
   void take_inputs(py::handle inputs);
   void take_outputs(py::handle outputs);
   PoolRequest finish(py::handle stream);
-  std::vector<py::object> given;
+  std::vector<Given> given;
 
  private:
   ArrayView& import(TensorInfo const& tensor, py::handle array, bool writable);
@@ -130,7 +138,9 @@ void Request::take_outputs(py::handle outputs) {
     if (view.on_host() && !tensor.is_linear()) {
       refuse_tensor("submit", tensor, "its layout is " + name(tensor.format), "use ExecutionContext.run()");
     }
-    given[at] = py::reinterpret_borrow<py::object>(item.second);
+    given[at].array = py::reinterpret_borrow<py::object>(item.second);
+    given[at].shape = Dims(Span<std::int64_t const>(view.shape, static_cast<std::size_t>(view.rank)));
+    given[at].on_host = view.on_host();
   }
 }
 
@@ -184,16 +194,29 @@ py::object host_array(PoolOutput const& output, TensorInfo const& tensor) {
   }
 }
 
+/// Throws ShapeError where an array of the caller's is not of the shape that its output turned out to have.
+void check_given(PyFuture const& future) {
+  auto const& outputs = future.core.get();
+  for (std::size_t at = 0; at < future.given.size(); ++at) {
+    Given const& given = future.given[at];
+    if (!given.array || !given.on_host) continue;
+    TensorInfo const& tensor = tensor_of(*future.engine, future.engine->outputs()[at]);
+    Dims const& shape = outputs[at].view.shape;
+    if (given.shape != packed_shape(shape, tensor.dtype)) refuse_shape(future.operation, tensor, shape, given.shape);
+  }
+}
+
 py::object make_result(PyFuture& future) {
   release_buried();
+  check_given(future);
   auto const& outputs = future.core.get();
   auto const& indices = future.engine->outputs();
   py::dict results;
   for (std::size_t at = 0; at < indices.size(); ++at) {
     TensorInfo const& tensor = tensor_of(*future.engine, indices[at]);
     py::object array;
-    if (future.given[at]) {
-      array = future.given[at];
+    if (future.given[at].array) {
+      array = future.given[at].array;
     } else if (outputs[at].pinned) {
       array = host_array(outputs[at], tensor);
     } else {
@@ -226,9 +249,17 @@ py::object exception(PyFuture& future, py::object const& timeout) {
   }
   if (!ready) raise_timeout();
   Status const status = future.core.status();
-  if (status.ok()) return py::none();
-  set_python_error(*status.error());
-  return py::error_already_set().value();
+  auto const as_python = [](Error const& error) -> py::object {
+    set_python_error(error);
+    return py::error_already_set().value();
+  };
+  if (!status.ok()) return as_python(*status.error());
+  try {
+    check_given(future);
+  } catch (Error const& error) {
+    return as_python(error);
+  }
+  return py::none();
 }
 
 void add_done_callback(py::object const& self, py::object const& callback) {
@@ -255,6 +286,7 @@ PoolRequest make_request(PyPool& pool, PyFuture& future, py::object const& input
 
 py::object run(PyPool& pool, py::object const& inputs, py::object const& outputs, py::object const& stream) {
   PyFuture future;
+  future.operation = "run";
   PoolRequest ready = make_request(pool, future, inputs, outputs, stream);
   {
     Unlocked unlocked;

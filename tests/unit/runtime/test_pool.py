@@ -226,6 +226,21 @@ def test_device_arrays_stay_on_the_device(load: Any, driver: SimDriver) -> None:
             assert (result.numpy() == 2 * value + 1).all()
 
 
+def test_an_array_of_another_shape_is_refused_as_run_does(load: Any) -> None:
+    other = np.zeros((2, 8), np.float32)
+    engine = load(plans.affine())
+    with pytest.raises(errors.ShapeError) as of_run:
+        engine.create_context().run({"x": X}, {"y": other})
+    with engine.create_pool(1) as pool:
+        future = pool.submit({"x": X}, {"y": other})
+        with pytest.raises(errors.ShapeError) as of_pool:
+            future.result(10)
+        assert isinstance(future.exception(), errors.ShapeError)
+    told = "output 'y' has shape (4, 4); the array has (2, 8)"
+    assert of_run.value.message == f"run: {told}"
+    assert of_pool.value.message == f"submit: {told}"
+
+
 def test_outputs_of_the_caller_are_written(load: Any) -> None:
     target = np.zeros((4, 4), np.float32)
     with load(plans.affine()).create_pool(1) as pool:
