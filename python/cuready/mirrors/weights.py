@@ -31,6 +31,7 @@ from cuready.mirrors.net.request import (
     Source,
     Verified,
 )
+from cuready.mirrors.urls import redact
 
 __all__ = ["TARGETS", "Placed", "WeightsJob", "fetch_weights", "read_url_list"]
 
@@ -144,7 +145,10 @@ def sources_of(job: WeightsJob, environ: Mapping[str, str] | None = None) -> tup
     env = os.environ if environ is None else environ
     host = next((h for h in _hosts() if job.url.startswith((h.origin, *h.mirrors))), None)
     if host is None:
-        return (Source(job.url),)
+        parts = urlsplit(job.url)
+        rest = job.url[len(f"{parts.scheme}://{parts.netloc}/") :]
+        urls = [*(_slash(b) + rest for b in job.mirrors), job.url]
+        return tuple(Source(url) for url in dict.fromkeys(urls))
     base = next(b for b in (host.origin, *host.mirrors) if job.url.startswith(b))
     rest = job.url[len(base) :]
     own = [env["HF_ENDPOINT"]] if host.origin == _HUGGINGFACE and env.get("HF_ENDPOINT") else []
@@ -179,6 +183,7 @@ def fetch_weights(
     Nothing is placed before everything is fetched. Raises MirrorError, InputError, CacheError.
     """
     prepared = [_prepare(fetcher.client, job) for job in jobs]
+    _check_places(jobs)
     wanted = [item.request for item in prepared if item.request is not None]
     downloads = iter(
         fetch_all(fetcher, wanted, jobs=parallel, cancel=cancel, refresh=refresh) if wanted else []
@@ -188,6 +193,20 @@ def fetch_weights(
         download = next(downloads) if item.request is not None else _adopt(fetcher, item.job)
         placed.append(_place(fetcher, item, download))
     return placed
+
+
+def _check_places(jobs: Sequence[WeightsJob]) -> None:
+    """Two files of one name and folder: the later one would take the place of the first."""
+    seen: dict[Path, str] = {}
+    for job in jobs:
+        if job.target != "huggingface":  # whose paths are those of the repository
+            place = _folder(job) / _name(job)
+            other = seen.setdefault(place, job.url)
+            if other != job.url:
+                raise InputError(
+                    f"{redact(other)} and {redact(job.url)} would both be {place}",
+                    hint="fetch one at a time, with --name or another --for",
+                )
 
 
 @dataclass(frozen=True)
@@ -203,9 +222,10 @@ def _prepare(client: HttpClient, job: WeightsJob) -> _Prepared:
     job = replace(job, sha256=job.sha256.lower())
     if job.target == "huggingface":
         return _prepare_huggingface(client, job)
+    name = _name(job)  # a wrong one is told before anything is fetched
     prefix = ""
     if job.target in ("torch-hub", "torchvision"):
-        prefix = layout.expected_prefix(job.name or layout.file_name(job.url))
+        prefix = layout.expected_prefix(name)
     if job.local is not None:
         return _Prepared(job, None)
     request = DownloadRequest(
@@ -347,11 +367,10 @@ def _place(fetcher: Fetcher, item: _Prepared, download: Download) -> Placed:
             root=layout.huggingface_cache(),
         )
     elif job.target == "insightface":
-        name = job.name or layout.file_name(job.url).removesuffix(".zip")
-        root = Path("~/.insightface").expanduser()
-        path = layout.place_insightface(download.path, name, root=root, replace=job.force)
+        root = layout.insightface_home()
+        path = layout.place_insightface(download.path, _name(job), root=root, replace=job.force)
     else:
-        path = fetcher.cache.place(download.sha256, _folder(job) / _checked_name(job))
+        path = fetcher.cache.place(download.sha256, _folder(job) / _name(job))
     return Placed(
         job.url,
         job.target,
@@ -367,13 +386,16 @@ def _place(fetcher: Fetcher, item: _Prepared, download: Download) -> Placed:
 def _folder(job: WeightsJob) -> Path:
     if job.target in ("torch-hub", "torchvision"):
         return layout.torch_hub_checkpoints()
+    if job.target == "insightface":
+        return layout.insightface_home() / "models"
     if job.target == "keras":
         return layout.keras_home() / job.subdir
     return Path(job.target).expanduser()
 
 
-def _checked_name(job: WeightsJob) -> str:
+def _name(job: WeightsJob) -> str:
+    """What a file is called where it goes; for insightface the pack. Raises InputError."""
     name = job.name or layout.file_name(job.url)
-    if name in (".", "..") or "/" in name or os.sep in name:
-        raise InputError(f"not a file name: {name!r}")
-    return name
+    if job.target == "insightface" and not job.name:
+        name = name.removesuffix(".zip")
+    return layout.checked_name(name)

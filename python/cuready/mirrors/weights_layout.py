@@ -18,25 +18,29 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from cuready._util import write_atomically
+from cuready._util import one_line, write_atomically
 from cuready.errors import InputError
-from cuready.mirrors.net.cache import ELSEWHERE, Cache, disk_error
+from cuready.mirrors.net.cache import ELSEWHERE, Cache, disk_error, hash_file
 
 __all__ = [
     "HuggingFaceFile",
+    "checked_name",
     "expected_prefix",
     "file_name",
     "huggingface_cache",
+    "insightface_home",
     "keras_home",
     "parse_huggingface",
     "place_huggingface",
@@ -52,8 +56,15 @@ _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 def file_name(url: str) -> str:
     """The last part of the URL's path, as torch, torchvision and keras name their files."""
     name = unquote(PurePosixPath(urlsplit(url).path).name)
-    if not name or name in (".", "..") or "\\" in name:
+    if not name:
         raise InputError(f"the URL names no file: {url}", hint="name it with --name")
+    return name
+
+
+def checked_name(name: str) -> str:
+    """``name`` when it is one of a file or folder, and no way to another one. Raises InputError."""
+    if name in ("", ".", "..") or not name.isprintable() or any(mark in name for mark in "/\\"):
+        raise InputError(f"not a file name: {name!r}", hint="name it with --name")
     return name
 
 
@@ -85,6 +96,11 @@ def keras_home(environ: Mapping[str, str] | None = None) -> Path:
         return Path(env["KERAS_HOME"]).expanduser()
     home = Path("~").expanduser()
     return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"  # noqa: S108 - as keras
+
+
+def insightface_home() -> Path:
+    """``insightface.utils.storage``: the root that every function of it has as default."""
+    return Path("~/.insightface").expanduser()
 
 
 def huggingface_cache(environ: Mapping[str, str] | None = None) -> Path:
@@ -131,9 +147,15 @@ def parse_huggingface(url: str) -> HuggingFaceFile | None:
         if verb in parts[1:3]:
             at = parts.index(verb, 1)
             repo, rest = parts[:at], parts[at + 1 :]
-            if len(rest) >= 2 and all(p not in ("", ".", "..") for p in (*repo, *rest)):
+            if len(rest) >= 2 and all(map(_stays_below, (*repo, *rest))):
                 return HuggingFaceFile("/".join(repo), rest[0], "/".join(rest[1:]), repo_type)
     return None
+
+
+def _stays_below(part: str) -> bool:
+    """A part of a URL leads down only: ``%2F`` in it was a slash (``refs%2Fpr%2F1`` is right)."""
+    names = part.split("/")
+    return part.isprintable() and "\\" not in part and not {"", ".", ".."}.intersection(names)
 
 
 def place_huggingface(
@@ -149,7 +171,11 @@ def place_huggingface(
     storage = root / file.folder
     blob = storage / "blobs" / etag
     pointer = storage / "snapshots" / commit / file.path
-    if not blob.exists():
+    try:
+        whole = blob.is_file() and hash_file(blob) == sha256
+    except OSError as error:
+        raise disk_error(error, blob, remedy=ELSEWHERE) from error
+    if not whole:  # not there, or cut short by whoever put it there
         cache.place(sha256, blob)
     try:
         pointer.parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +209,7 @@ def place_insightface(archive: Path, name: str, *, root: Path, replace: bool = F
     Raises InputError when the archive is no model pack or the folder is there already and
     ``replace`` is not given.
     """
-    target = root / "models" / name
+    target = root / "models" / checked_name(name)
     if target.exists() and not replace:
         raise InputError(
             f"{target} is there already, and insightface takes it for complete",
@@ -203,6 +229,13 @@ def place_insightface(archive: Path, name: str, *, root: Path, replace: bool = F
     return target
 
 
+# What zipfile raises for an archive that is none, is damaged, encrypted (RuntimeError), or packed
+# in a way that it does not know (NotImplementedError).
+_NOT_UNPACKED = (
+    zipfile.BadZipFile, RuntimeError, ValueError, EOFError, zlib.error, lzma.LZMAError
+)  # fmt: skip
+
+
 def _unpack(archive: Path, folder: Path) -> None:
     """Every member below ``folder``; a name that leads out of it is refused."""
     try:
@@ -215,8 +248,8 @@ def _unpack(archive: Path, folder: Path) -> None:
                     )
             folder.mkdir()
             pack.extractall(folder)
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{archive.name} is not a ZIP archive: {error}") from error
+    except _NOT_UNPACKED as error:
+        raise InputError(f"{archive.name} cannot be unpacked: {one_line(error)}") from error
 
 
 def _pack_folder(folder: Path, archive: Path) -> Path:

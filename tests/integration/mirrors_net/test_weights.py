@@ -358,3 +358,80 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(
     run: Run, arguments: tuple[str, ...], message: str
 ) -> None:
     assert message in run(*arguments, code=2)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["main/..%2F..%2F..%2F..%2Fevil.bin", "..%2F..%2F..%2Fevil/x.bin", "main/a%5Cb", "main/a%00b"],
+)
+def test_a_url_of_hugging_face_that_leads_out_of_the_cache_is_refused(
+    farm: MirrorFarm, home: Path, run: Run, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", farm.add(Hub(DATA)).base)
+    error = run(f"https://huggingface.co/org/name/resolve/{path}", code=2)["error"]
+    assert "not a file of a Hugging Face repository" in error["message"]
+    assert not (home / ".cache").exists()
+
+
+@pytest.mark.parametrize("arguments", [("..zip",), ("...zip",), ("a.zip", "--name", "../x")])
+def test_a_pack_without_a_name_of_its_own_takes_no_other_pack_away(
+    farm: MirrorFarm, home: Path, run: Run, arguments: tuple[str, ...]
+) -> None:
+    kept = home / ".insightface/models/other/kept.onnx"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"onnx")
+    name, *more = arguments
+    url = farm.add(Good({name: pack("a.onnx")})).url(name)
+    error = run(url, "--for", "insightface", "--force", *more, code=2)["error"]
+    assert "not a file name" in error["message"]
+    assert kept.read_bytes() == b"onnx"
+
+
+@pytest.mark.parametrize(("flags", "method"), [(1, 0), (0, 97)])
+def test_a_pack_that_zipfile_cannot_unpack_is_refused_in_one_line(
+    farm: MirrorFarm, home: Path, run: Run, flags: int, method: int
+) -> None:
+    """Encrypted, and packed by WavPack (APPNOTE.TXT, 4.4.5)."""
+    data = bytearray(pack("a.onnx"))
+    for at in (6, data.find(b"PK\1\2") + 8):
+        data[at] |= flags
+        data[at + 2] = method
+    url = farm.add(Good({"a.zip": bytes(data)})).url("a.zip")
+    error = run(url, "--for", "insightface", code=2)["error"]
+    assert "cannot be unpacked" in error["message"]
+    assert list((home / ".insightface/models").iterdir()) == []
+
+
+def test_a_name_with_a_null_character_is_refused(
+    farm: MirrorFarm, tmp_path: Path, run: Run
+) -> None:
+    url = farm.add(Good({})).url("x%00.pth")
+    assert "not a file name" in run(url, "--for", str(tmp_path), code=2)["error"]["message"]
+
+
+def test_a_mirror_is_asked_for_a_file_of_any_host(
+    farm: MirrorFarm, tmp_path: Path, run: Run
+) -> None:
+    mirror = farm.add(Good({"a.pth": DATA}))
+    origin = farm.add(Status(500))
+    base = mirror.url("a.pth", "w").removesuffix("w/a.pth")
+    file = run(origin.url("a.pth", "w"), "--for", str(tmp_path / "t"), "--mirror", base)["files"][0]
+    assert Path(file["path"]).read_bytes() == DATA
+    assert file["download"]["mirror"] == base.removeprefix("http://").rstrip("/")
+
+
+def test_two_files_for_one_place_are_refused(farm: MirrorFarm, tmp_path: Path, run: Run) -> None:
+    server = farm.add(Good({"a.pth": DATA}))
+    target = tmp_path / "t"
+    urls = (server.url("a.pth", "one"), server.url("a.pth", "two"))
+    error = run(*urls, "--for", str(target), code=2)["error"]
+    assert "would both be" in error["message"] and not target.exists()
+
+
+def test_a_blob_that_was_cut_short_is_put_back(
+    farm: MirrorFarm, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", farm.add(Hub(DATA)).base)
+    blob = Path(run(REPO_URL)["files"][0]["path"]).resolve()
+    blob.write_bytes(DATA[:100])
+    assert Path(run(REPO_URL)["files"][0]["path"]).read_bytes() == DATA
