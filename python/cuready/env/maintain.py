@@ -105,16 +105,20 @@ def _again(
 
 def remove(prefix: Path) -> None:
     """Delete an environment that cuready made, whole or not. Raises EnvError for any other."""
+    real = prefix.resolve()  # behind a link there is more to remove than the link
     if prefix.is_dir():
         ours = files.read_state(prefix) or files.read_journal(prefix)
         if ours is None:
             raise EnvError(
                 f"{prefix} was not made by cuready", hint="whoever made it can remove it"
             )
-        files.remove_tree(prefix)
-    registry.forget(prefix)
+        files.remove_tree(real)
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        withdraw(prefix)
+        withdraw(real)
+    if prefix.is_symlink():
+        prefix.unlink()
+    for place in (real, prefix):  # it may have been made before there was a link
+        registry.forget(place)
 
 
 # --- export --------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ __all__ = [
     "data_dir",
     "default_prefix",
     "held",
+    "identity",
     "python_of",
     "read_journal",
     "read_state",
@@ -119,6 +120,11 @@ def python_of(prefix: Path) -> Path:
     return prefix / "bin" / "python"
 
 
+def identity(prefix: Path) -> str:
+    """The same for every path that leads to ``prefix``, be it through symbolic links."""
+    return hashlib.sha256(os.fsencode(os.path.realpath(prefix))).hexdigest()[:24]
+
+
 def check_path(prefix: Path) -> None:
     """See that ``prefix`` can be a path of an environment at all. Raises InputError."""
     text = str(prefix)
@@ -177,11 +183,10 @@ def _hint(error: OSError) -> str:
 @contextlib.contextmanager
 def held(prefix: Path) -> Iterator[None]:
     """Work on ``prefix`` alone. Raises EnvError when another process does already."""
-    digest = hashlib.sha256(os.fsencode(prefix)).hexdigest()[:24]
     folder = data_dir() / "locks"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{digest}.lock")
+        lock = FileLock(folder / f"{identity(prefix)}.lock")
         lock.acquire(timeout=0.1, poll_interval=0.05)
     except Timeout:
         raise EnvError(

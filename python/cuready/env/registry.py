@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -53,7 +52,7 @@ def _folder() -> Path:
 
 
 def _file(prefix: Path) -> Path:
-    return _folder() / f"{hashlib.sha256(os.fsencode(prefix)).hexdigest()[:24]}.json"
+    return _folder() / f"{prefix_files.identity(prefix)}.json"
 
 
 def remember(name: str, prefix: Path) -> None:
@@ -74,12 +73,12 @@ def forget(prefix: Path) -> None:
 
 def everything() -> list[Entry]:
     """Every environment that is known, ours first, by name."""
-    ours = {entry.prefix: entry for entry in _remembered()}
+    ours = {entry.prefix.resolve(): entry for entry in _remembered()}
     root = prefix_files.data_dir() / "envs"
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        if folder.is_dir() and folder not in ours and not folder.name.startswith("."):
-            ours[folder] = _entry(folder.name, folder)
-    foreign = [_entry(path.name, path) for path in _of_conda() if path not in ours]
+        if folder.is_dir() and folder.resolve() not in ours and not folder.name.startswith("."):
+            ours[folder.resolve()] = _entry(folder.name, folder)
+    foreign = [_entry(path.name, path) for path in _of_conda() if path.resolve() not in ours]
     return sorted((*ours.values(), *foreign), key=lambda e: (e.status == "foreign", e.name))
 
 

@@ -14,6 +14,8 @@ import pytest
 from tests.integration.env_pip.conftest import Program, tree, wheels
 from tests.integration.env_pip.package_index import PackageIndex, make_sdist, make_wheel
 
+from cuready.env.prefix import held
+
 
 def site_of(prefix: Path) -> Path:
     return next(prefix.glob("lib/python3.*/site-packages"))
@@ -302,3 +304,30 @@ def test_source_distribution_is_built_once_and_only_where_the_recipe_allows_it(
     program("env", "remove", "small", "--yes")
     server.close()
     program("env", "create", str(recipe), "--locked", "--offline")
+
+
+def test_an_environment_behind_a_link_is_one_environment(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named, it is found through the link; as a folder, at its own place."""
+    (program.home / "disk").mkdir()
+    (program.home / "data").symlink_to(program.home / "disk")
+    program("env", "create", program.recipe(), "--no-verify")
+    real = program.home / "disk/cuready/envs/small"
+    monkeypatch.setenv("XDG_DATA_HOME", program.env["XDG_DATA_HOME"])
+    with held(program.prefix()):
+        assert (
+            "another cuready is working" in program("env", "remove", str(real), "-y", code=1).stderr
+        )
+    program("env", "remove", str(real), "--yes")
+    assert program.json("env", "list")["environments"] == []
+
+
+def test_an_environment_that_is_a_link_is_removed_with_what_it_leads_to(program: Program) -> None:
+    program("env", "create", program.recipe(), "--no-verify")
+    moved = program.home / "moved"
+    program.prefix().rename(moved)
+    program.prefix().symlink_to(moved)
+    program("env", "remove", "small", "--yes")
+    assert not moved.exists() and not program.prefix().is_symlink()
+    assert program.json("env", "list")["environments"] == []

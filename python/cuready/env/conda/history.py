@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -72,9 +73,10 @@ def withdraw(prefix: Path) -> None:
     """Take ``prefix`` off conda's list. Raises OSError."""
     path = environments_file()
     listed = _listed(path)
-    if str(prefix) in listed:
-        kept = "".join(f"{line}\n" for line in listed if line != str(prefix))
-        write_atomically(path, kept.encode())
+    gone = os.path.realpath(prefix)  # it may be on the list by the way through a symbolic link
+    kept = [line for line in listed if os.path.realpath(line.strip()) != gone]
+    if kept != listed:
+        write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
 
 
 def _listed(path: Path) -> list[str]:
