@@ -118,6 +118,8 @@ def carry_out(
     before = files.read_state(plan.prefix)
     if before is None:
         files.check_place(plan.prefix)
+    elif plan.kind == "venv":
+        files.require_python(plan.prefix)
     pins = _fetch(plan, settings, session, cache)
     build_with = plan.python.path if plan.python else None
     tools = plan.every_way[0].pypi if plan.every_way else ""

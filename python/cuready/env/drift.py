@@ -10,7 +10,7 @@ from typing import Any
 from cuready._util import parse_json
 from cuready.env.pip import records
 from cuready.env.pip.lock import loads
-from cuready.env.prefix import State
+from cuready.env.prefix import State, require_python
 from cuready.mirrors.net.cache import hash_file
 
 __all__ = ["Damage", "damage"]
@@ -44,7 +44,12 @@ class Damage:
 
 
 def damage(prefix: Path, state: State) -> list[Damage]:
-    """Every package of the locks that is gone, was replaced, or has other bytes. Reads it all."""
+    """Every package of the locks that is gone, was replaced, or has other bytes. Reads it all.
+
+    Raises EnvError for a venv whose Python is gone: no package brings it back.
+    """
+    if state.kind == "venv":
+        require_python(prefix)
     return [*_pip(prefix, state), *_conda(prefix)]
 
 

@@ -13,6 +13,7 @@ import errno
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -43,6 +44,7 @@ __all__ = [
     "read_journal",
     "read_state",
     "remove_tree",
+    "require_python",
     "write_journal",
     "write_state",
 ]
@@ -118,6 +120,22 @@ def python_of(prefix: Path) -> Path:
         inner = prefix / "Scripts" / "python.exe"
         return inner if inner.exists() else prefix / "python.exe"
     return prefix / "bin" / "python"
+
+
+def require_python(prefix: Path) -> None:
+    """See that a venv still has its interpreter, which no package of it brings back.
+
+    Raises EnvError: the Python that it was made with was removed, or the link to it.
+    """
+    python = python_of(prefix)
+    if python.exists():
+        return
+    link = f": {python} leads to {os.path.realpath(python)}" if python.is_symlink() else ""
+    command = f"cuready env clone {shlex.quote(str(prefix))} --name NEW"
+    raise EnvError(
+        f"{prefix}: its Python is gone{link}",
+        hint=f"`{command}` makes it anew from its locks",
+    )
 
 
 def identity(prefix: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -331,3 +332,22 @@ def test_an_environment_that_is_a_link_is_removed_with_what_it_leads_to(program:
     program("env", "remove", "small", "--yes")
     assert not moved.exists() and not program.prefix().is_symlink()
     assert program.json("env", "list")["environments"] == []
+
+
+@pytest.mark.parametrize("target", [None, "/nonexistent/python3"], ids=["no file", "a dead link"])
+def test_a_venv_whose_python_is_gone_is_said_to_be_and_made_anew_elsewhere(
+    program: Program, target: str | None
+) -> None:
+    """As after an upgrade of the system's Python."""
+    program("env", "create", program.recipe(), "--no-verify")
+    python = program.prefix() / "bin/python"
+    python.unlink()
+    if target:
+        python.symlink_to(target)
+    for arguments in (("repair", "--dry-run"), ("repair",), ("update", "--yes")):
+        command, *more = arguments
+        told = program("env", command, "small", *more, code=1).stderr
+        assert "its Python is gone" in told and (target or "") in told
+    hint = told.partition("`cuready ")[2].partition("`")[0].replace("NEW", "anew")
+    made = program.json(*shlex.split(hint))
+    assert made["verification"]["failed"] == 0 and made["verification"]["passed"] == 2
