@@ -155,6 +155,9 @@ def answers(monkeypatch: pytest.MonkeyPatch, *errors: str) -> list[list[str]]:
         return subprocess.CompletedProcess(arguments, 1, "", errors[len(calls) - 1])
 
     monkeypatch.setattr(resolve, "run_uv", run)
+    for name in ("https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     return calls
 
 
@@ -176,6 +179,17 @@ def test_indexes_that_do_not_answer_are_a_network_matter(monkeypatch: pytest.Mon
     with pytest.raises(MirrorError) as caught:
         resolve.resolve(REQUEST, (LAB, OFFICIAL))
     assert [item["mirror"] for item in caught.value.details["attempts"]] == ["lab", "official"]
+
+
+def test_a_proxy_that_stands_between_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers(monkeypatch, "Failed to fetch: `https://lab.example`\n  cause: Connection refused")
+    monkeypatch.setenv("https_proxy", "http://me:secret@proxy.example:3128")
+    with pytest.raises(MirrorError) as caught:
+        resolve.resolve(REQUEST, (LAB,))
+    told = "(asked through the proxy http://***@proxy.example:3128)"
+    assert caught.value.messages[0].endswith(f"Connection refused {told}")
 
 
 def test_an_index_that_nobody_copies_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:

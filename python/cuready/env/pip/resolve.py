@@ -17,6 +17,7 @@ from cuready.env.pip.tags import best_wheel, ranks, uv_platform
 from cuready.env.pip.uv import run_uv
 from cuready.env.target import Target
 from cuready.errors import EnvError, MirrorError, SolveError
+from cuready.mirrors.net.trust import proxy_for
 from cuready.mirrors.urls import redact
 
 __all__ = ["PipRequest", "resolve"]
@@ -196,7 +197,11 @@ def _failure(
             hint="use --locked, or run once with the network",
         )
     attempts = [
-        {"mirror": way.name, "url": redact(way.pypi), "detail": one_line(_last_line(error))}
+        {
+            "mirror": way.name,
+            "url": redact(way.pypi),
+            "detail": one_line(_last_line(error)) + _through(way.pypi),
+        }
         for way, error in failures
     ]
     return MirrorError(
@@ -205,6 +210,12 @@ def _failure(
         hint="`cuready mirror test` says which index answers, and why the others do not",
         details={"attempts": attempts},
     )
+
+
+def _through(url: str) -> str:
+    """uv names the index also where it was the proxy that refused or could not be found."""
+    proxy = proxy_for(url)
+    return f" (asked through the proxy {redact(proxy)})" if proxy else ""
 
 
 def _unreachable(error: str) -> bool:
