@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from functools import cache as memoize
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from cuready._util import data_text, tomllib
 from cuready.errors import InputError, MirrorError
@@ -31,7 +30,7 @@ from cuready.mirrors.net.request import (
     Source,
     Verified,
 )
-from cuready.mirrors.urls import redact
+from cuready.mirrors.urls import redact, split_url
 
 __all__ = ["TARGETS", "Placed", "WeightsJob", "fetch_weights", "read_url_list"]
 
@@ -145,7 +144,7 @@ def sources_of(job: WeightsJob, environ: Mapping[str, str] | None = None) -> tup
     env = os.environ if environ is None else environ
     host = next((h for h in _hosts() if job.url.startswith((h.origin, *h.mirrors))), None)
     if host is None:
-        parts = urlsplit(job.url)
+        parts = split_url(job.url)
         rest = job.url[len(f"{parts.scheme}://{parts.netloc}/") :]
         urls = [*(_slash(b) + rest for b in job.mirrors), job.url]
         return tuple(Source(url) for url in dict.fromkeys(urls))
@@ -222,6 +221,7 @@ def _prepare(client: HttpClient, job: WeightsJob) -> _Prepared:
     job = replace(job, sha256=job.sha256.lower())
     if job.target == "huggingface":
         return _prepare_huggingface(client, job)
+    sources = sources_of(job) if job.local is None else ()  # an address that is none is told first
     name = _name(job)  # a wrong one is told before anything is fetched
     prefix = ""
     if job.target in ("torch-hub", "torchvision"):
@@ -229,7 +229,7 @@ def _prepare(client: HttpClient, job: WeightsJob) -> _Prepared:
     if job.local is not None:
         return _Prepared(job, None)
     request = DownloadRequest(
-        sources_of(job),
+        sources,
         sha256=job.sha256,
         kind=FileKind.WEIGHTS,
         sha256_prefix="" if job.sha256 else prefix,
@@ -259,7 +259,7 @@ def _prepare_huggingface(client: HttpClient, job: WeightsJob) -> _Prepared:
             sha256=digest,
             size=size,
             kind=FileKind.WEIGHTS,
-            canonical_url=_HUGGINGFACE + urlsplit(url).path.lstrip("/"),
+            canonical_url=_HUGGINGFACE + split_url(url).path.lstrip("/"),
         )
     return _Prepared(replace(job, sha256=digest), request, file, head["commit"], etag)
 

@@ -28,11 +28,12 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from cuready._util import one_line, write_atomically
 from cuready.errors import InputError
 from cuready.mirrors.net.cache import ELSEWHERE, Cache, disk_error, hash_file
+from cuready.mirrors.urls import split_url
 
 __all__ = [
     "HuggingFaceFile",
@@ -55,7 +56,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
 def file_name(url: str) -> str:
     """The last part of the URL's path, as torch, torchvision and keras name their files."""
-    name = unquote(PurePosixPath(urlsplit(url).path).name)
+    name = unquote(PurePosixPath(split_url(url).path).name)
     if not name:
         raise InputError(f"the URL names no file: {url}", hint="name it with --name")
     return name
@@ -139,7 +140,7 @@ class HuggingFaceFile:
 
 def parse_huggingface(url: str) -> HuggingFaceFile | None:
     """``https://HOST/[datasets/]ORG/NAME/resolve/REVISION/PATH`` in parts, or None."""
-    parts = [unquote(part) for part in urlsplit(url).path.strip("/").split("/")]
+    parts = [unquote(part) for part in split_url(url).path.strip("/").split("/")]
     repo_type = "model"
     if parts and parts[0] in ("datasets", "spaces"):
         repo_type = parts.pop(0)[:-1]
@@ -219,8 +220,8 @@ def place_insightface(archive: Path, name: str, *, root: Path, replace: bool = F
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as folder:
             unpacked = Path(folder) / "new"
-            _unpack(archive, unpacked)
-            inner = _pack_folder(unpacked, archive)
+            _unpack(archive, unpacked, name)
+            inner = _pack_folder(unpacked, name)
             if target.exists():
                 target.replace(Path(folder) / "old")
             inner.replace(target)
@@ -236,7 +237,7 @@ _NOT_UNPACKED = (
 )  # fmt: skip
 
 
-def _unpack(archive: Path, folder: Path) -> None:
+def _unpack(archive: Path, folder: Path, name: str) -> None:
     """Every member below ``folder``; a name that leads out of it is refused."""
     try:
         with zipfile.ZipFile(archive) as pack:
@@ -244,19 +245,19 @@ def _unpack(archive: Path, folder: Path) -> None:
                 parts = PurePosixPath(member.filename.replace("\\", "/")).parts
                 if ".." in parts or PurePosixPath(member.filename).is_absolute():
                     raise InputError(
-                        f"{archive.name} holds a path that leads out: {member.filename}"
+                        f"the pack {name} holds a path that leads out: {member.filename}"
                     )
             folder.mkdir()
             pack.extractall(folder)
     except _NOT_UNPACKED as error:
-        raise InputError(f"{archive.name} cannot be unpacked: {one_line(error)}") from error
+        raise InputError(f"the pack {name} cannot be unpacked: {one_line(error)}") from error
 
 
-def _pack_folder(folder: Path, archive: Path) -> Path:
+def _pack_folder(folder: Path, name: str) -> Path:
     """The folder with the ``.onnx`` files: the top, or the only folder in it."""
     if any(folder.glob("*.onnx")):
         return folder
     inner = [path for path in folder.iterdir() if path.is_dir() and any(path.glob("*.onnx"))]
     if len(inner) != 1:
-        raise InputError(f"{archive.name} holds no .onnx model: not an insightface model pack")
+        raise InputError(f"the pack {name} holds no .onnx model: not one of insightface")
     return inner[0]

@@ -398,7 +398,7 @@ def test_a_pack_that_zipfile_cannot_unpack_is_refused_in_one_line(
         data[at + 2] = method
     url = farm.add(Good({"a.zip": bytes(data)})).url("a.zip")
     error = run(url, "--for", "insightface", code=2)["error"]
-    assert "cannot be unpacked" in error["message"]
+    assert "the pack a cannot be unpacked" in error["message"]
     assert list((home / ".insightface/models").iterdir()) == []
 
 
@@ -435,3 +435,8 @@ def test_a_blob_that_was_cut_short_is_put_back(
     blob = Path(run(REPO_URL)["files"][0]["path"]).resolve()
     blob.write_bytes(DATA[:100])
     assert Path(run(REPO_URL)["files"][0]["path"]).read_bytes() == DATA
+
+
+@pytest.mark.parametrize("target", ["./there", "huggingface", "insightface", "torch-hub"])
+def test_an_address_that_is_none_is_refused_for_every_target(run: Run, target: str) -> None:
+    assert run("http://[::1", "--for", target, code=2)["error"]["type"] == "InputError"
