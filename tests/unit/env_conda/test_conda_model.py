@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from cuready.env.conda import CondaOptions, CondaSession, Record
-from cuready.env.conda.clone import clone_tree
+from cuready.env.conda.clone import clone_tree, remove_conflicts
 from cuready.env.conda.lock import pip_lock_of
 from cuready.env.conda.model import Installed
 from cuready.env.conda.plan import installed_records
+from cuready.env.conda.session import PackageStore
 from cuready.env.conda.sources import canonical_channel, channel_urls
 from cuready.errors import EnvError, IncompleteError, InputError
 
@@ -144,3 +145,39 @@ print([name for name in {heavy!r}.split() if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def stored(root: Path, *paths: str) -> tuple[Record, PackageStore]:
+    """A package of these paths in a store."""
+    store, record = PackageStore(root / "store"), Record.from_json(RAW)
+    info = store.folder(record) / "info"
+    info.mkdir(parents=True)
+    document = {"paths": [{"_path": path} for path in paths]}
+    (info / "paths.json").write_text(json.dumps(document))
+    return record, store
+
+
+@pytest.mark.parametrize("path", ["../mine", "/mine", "lib/../../mine"])
+def test_a_package_does_not_reach_out_of_the_environment(tmp_path: Path, path: str) -> None:
+    staging = tmp_path / "new"
+    staging.mkdir()
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    record, store = stored(tmp_path, path)
+    with pytest.raises(EnvError, match="holds a file outside"):
+        remove_conflicts(staging, [record], store, "3.12")
+    assert mine.read_text() == "precious"
+
+
+def test_what_lies_behind_a_link_of_the_users_is_left_alone(tmp_path: Path) -> None:
+    staging, shared = tmp_path / "new", tmp_path / "shared"
+    for folder in (staging, staging / "lib", shared):
+        folder.mkdir()
+    (staging / "share").symlink_to(shared)
+    (staging / "lib64").symlink_to("lib")
+    for file in (shared / "data", staging / "lib" / "old.so"):
+        file.write_text("")
+    record, store = stored(tmp_path, "share/data", "lib64/old.so", "lib/new.so")
+    assert remove_conflicts(staging, [record], store, "3.12") == ["lib64/old.so"]
+    assert (shared / "data").exists()
+    assert not (staging / "lib" / "old.so").exists()

@@ -7,12 +7,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cuready.env.conda.faults import kill_point
 from cuready.env.conda.model import Installed, Record
 from cuready.env.conda.session import PackageStore
 from cuready.env.conda.transaction import WORK
+from cuready.errors import EnvError
 
 __all__ = ["clone_tree", "paths_of", "remove_conflicts"]
 
@@ -111,13 +112,23 @@ def remove_conflicts(
 ) -> list[str]:
     """Take away files of nobody that ``records`` bring too, and return their paths.
 
-    They are hard links to files of the old environment: writing into one would change that.
+    They are hard links to files of the old environment: writing into one would change that. What
+    lies behind a link that leads out of ``staging`` is none of them. Raises EnvError for a package
+    with a path that leads out of it.
     """
     removed = []
+    root = os.path.realpath(staging)
     for record in records:
         for path in paths_of(record, store, python):
+            if path.startswith("/") or ".." in PurePosixPath(path).parts:
+                raise EnvError(
+                    f"{record.file_name} holds a file outside of the environment: {path!r}",
+                    hint="do not install it, and tell whoever runs its channel",
+                )
             there = staging / path
-            if there.is_symlink() or there.is_file():
+            if not (there.is_symlink() or there.is_file()):
+                continue
+            if f"{os.path.realpath(there.parent)}/".startswith(f"{root}/"):
                 there.unlink()
                 removed.append(path)
                 kill_point("conflict-removed")
