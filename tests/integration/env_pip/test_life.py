@@ -48,8 +48,9 @@ def test_made_locked_removed_and_made_again_is_the_same(
 
 
 def test_lock_is_valid_for_other_tools(program: Program) -> None:
-    import tomllib
     from packaging.pylock import Pylock
+
+    from cuready._util import tomllib
 
     program("env", "lock", program.recipe(), "--output", str(program.home))
     text = (program.home / "pylock.small.toml").read_text()
