@@ -127,9 +127,9 @@ def _leaked(snapshot: Snapshot, source: str, origins: list[ModuleOrigin]) -> Fin
         )
     else:
         where, fix = f"PYTHONPATH ({source})", (Fix(("unset PYTHONPATH",)),)
-    first, *others = origins
+    first, paths = origins[0], [origin.path or origin.name for origin in origins]
     hides = f", and hides {first.shadowed[0]}" if first.shadowed else ""
-    also = f" The same goes for {', '.join(names[1:])}." if others else ""
+    also = f" The same goes for {', '.join(names[1:])}." if names[1:] else ""
     return catalogue.finding(
         "PY08",
         subject=", ".join(names),
@@ -140,8 +140,8 @@ def _leaked(snapshot: Snapshot, source: str, origins: list[ModuleOrigin]) -> Fin
             *(Evidence(item, "hidden by it") for o in origins for item in o.shadowed),
         ],
         explains=("PY10", "PY11", "PY12", "PY13", "LIB01", "LIB02", "LIB03", "LIB08"),
-        about=things.each(origin.path or origin.name for origin in origins),
-        reach=things.within(snapshot, source) | {o.path or o.name for o in origins},
+        about=things.each(paths),
+        reach=things.within(snapshot, source).union(paths),
         fix=fix,
     )
 
