@@ -27,8 +27,13 @@ std::shared_ptr<Stream> default_stream(Device const& device) {
 
 struct ChosenStream {
   StreamRef ref;
-  std::shared_ptr<void> owner;
+  std::shared_ptr<void> owner;  // none for a handle alone
 };
+
+ChosenStream foreign_stream(py::handle stream) {
+  StreamRef const ref = to_stream(stream.ptr(), StreamRef());
+  return {ref, PyLong_Check(stream.ptr()) ? std::shared_ptr<void>() : python_owner(stream)};
+}
 
 ChosenStream choose_stream(Device const& device, py::handle stream) {
   if (stream.is_none()) {
@@ -39,7 +44,7 @@ ChosenStream choose_stream(Device const& device, py::handle stream) {
     auto const& ours = py::cast<PyStream const&>(stream);
     return {ours.ref(), ours.core};
   }
-  return {to_stream(stream.ptr(), StreamRef()), {}};
+  return foreign_stream(stream);
 }
 
 Dims shape_or_size(py::handle shape) {
@@ -61,7 +66,11 @@ PyDeviceBuffer make_buffer(py::object const& shape, std::string const& dtype, py
     made.ready_owner = ours.core;
   } else {
     made.memory = std::make_shared<DeviceBuffer>(on, made.nbytes);
-    if (!stream.is_none()) made.ready = to_stream(stream.ptr(), StreamRef());
+    if (!stream.is_none()) {
+      ChosenStream chosen = foreign_stream(stream);
+      made.ready = chosen.ref;
+      made.ready_owner = std::move(chosen.owner);
+    }
   }
   return made;
 }

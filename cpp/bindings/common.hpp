@@ -93,6 +93,8 @@ void pump_log() noexcept;
 /// The stream that `object` stands for: ours, an integer handle, or anything with
 /// `__cuda_stream__`, `.cuda_stream` (torch) or `.ptr` (cupy). `fallback` for None and null.
 StreamRef to_stream(PyObject* object, StreamRef fallback);
+/// Keeps a Python object alive; may be let go without the GIL.
+std::shared_ptr<void> python_owner(py::handle object);
 
 // --- raw methods ------------------------------------------------------------------------------
 

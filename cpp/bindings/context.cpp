@@ -87,9 +87,16 @@ PyContext::~PyContext() {
     new std::shared_ptr<Engine>(std::move(engine_));
     return;
   }
+  // A stream that is known by its handle alone may be gone. What ran on it is waited for with the whole device.
+  bool const by_handle =
+      run_stream_ != nullptr && PyLong_Check(run_stream_) && core_->last_stream() != stream_ref_;
   PyThreadState* state = PyEval_SaveThread();
   try {
-    core_->synchronize();
+    if (by_handle) {
+      device_.synchronize();
+    } else {
+      core_->synchronize();
+    }
   } catch (Error const&) {  // a sticky CUDA error: there is nothing to wait for any more
   }
   run_slots_.clear();
@@ -100,6 +107,16 @@ PyContext::~PyContext() {
   for (PyObject* name : names_) Py_DECREF(name);
   Py_XDECREF(index_by_name_);
   Py_XDECREF(last_keywords_);
+  Py_XDECREF(run_stream_);
+  Py_XDECREF(order_stream_);
+}
+
+// Whoever made a stream may let it go as soon as the call returns, and the driver crashes when it is asked to wait for
+// one that is gone.
+Reference PyContext::hold(PyObject*& place, PyObject* stream) {
+  if (stream == nullptr || stream == Py_None || stream == place) return {};
+  Py_INCREF(stream);
+  return Reference::steal(std::exchange(place, stream));
 }
 
 /// One submission. The clock is read in one call of 64: two reads would be a third of its cost.
@@ -138,23 +155,26 @@ void PyContext::submit_slowly(StreamRef stream, bool sampled) {
 
 /// False with a Python error set when the arguments are not those of enqueue(stream=None).
 [[gnu::noinline]] bool PyContext::stream_argument(PyObject* const* arguments, Py_ssize_t count, PyObject* names,
-                                                  StreamRef& stream) const {
-  PyObject* given = nullptr;
-  if (count == 1) given = arguments[0];
-  if (names != nullptr) given = keyword(arguments, count, names, "stream");
-  if (count > 1 || (names != nullptr && (given == nullptr || count + PyTuple_GET_SIZE(names) > 1))) {
+                                                  PyObject*& stream) const {
+  if (count == 1) stream = arguments[0];
+  if (names != nullptr) stream = keyword(arguments, count, names, "stream");
+  if (count > 1 || (names != nullptr && (stream == nullptr || count + PyTuple_GET_SIZE(names) > 1))) {
     PyErr_SetString(PyExc_TypeError, "enqueue() takes one argument: stream");
     return false;
   }
-  stream = to_stream(given, stream_ref_);
   return true;
 }
 
 [[gnu::hot]] PyObject* PyContext::enqueue(PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
-  StreamRef stream = stream_ref_;
-  bool const plain = count == 0 && names == nullptr;
-  if (!plain && !stream_argument(arguments, count, names, stream)) return nullptr;
-  submit(stream);
+  if (count == 0 && names == nullptr) {
+    submit(stream_ref_);
+    Py_RETURN_NONE;
+  }
+  PyObject* stream = nullptr;
+  if (!stream_argument(arguments, count, names, stream)) return nullptr;
+  StreamRef const chosen = to_stream(stream, stream_ref_);
+  HeldStream const held(*this, stream);
+  submit(chosen);
   Py_RETURN_NONE;
 }
 
@@ -172,6 +192,7 @@ PyObject* PyContext::enqueue_bindings(PyObject* const* arguments, Py_ssize_t cou
     Py_INCREF(bindings);
     make_current(bindings);
   }
+  HeldStream const held(*this, stream);
   submit(chosen);
   Py_RETURN_NONE;
 }
@@ -289,6 +310,7 @@ GraphStats graph(PyContext& context, std::string const& mode, int max_graphs) {
 py::list profile_layers(PyContext& context, py::object const& stream) {
   PyContext::Entered const entered(context);
   StreamRef const chosen = to_stream(stream.ptr(), context.stream_ref());
+  PyContext::HeldStream const held(context, stream.ptr());
   std::vector<LayerTime> times;
   {
     py::gil_scoped_release release;

@@ -60,6 +60,16 @@ class alignas(64) PyContext {
     PyContext& context_;
   };
 
+  /// From the beginning of a call that runs on `stream` (may be null) to its end: the stream of the last run is kept
+  /// until that of this run has been made to wait for it, and this one from then on.
+  class HeldStream {
+   public:
+    HeldStream(PyContext& context, PyObject* stream) : before_(context.hold(context.run_stream_, stream)) {}
+
+   private:
+    Reference before_;
+  };
+
   /// The raw methods; see the docstrings in context.cpp.
   PyObject* bind(PyObject* const* arguments, Py_ssize_t count, PyObject* names);
   PyObject* enqueue(PyObject* const* arguments, Py_ssize_t count, PyObject* names);
@@ -100,6 +110,7 @@ class alignas(64) PyContext {
   void take_checked(TensorInfo const& tensor, ArrayView const& view, StreamRef stream, BindingState& state);
   void take_host(TensorInfo const& tensor, ArrayView const& view, StreamRef stream, BindingState& state);
   void wait_for_producer(ArrayView const& view, StreamRef stream);
+  void put_on(StreamRef stream);
   void apply(BindingState const& state);
   void make_current(BindingsObject* bindings);
   void retire_current();
@@ -107,8 +118,11 @@ class alignas(64) PyContext {
   void wait_for_runs();
   void recover_after_run(StreamRef stream) noexcept;
 
+  /// Keeps `stream` in `place`; what was there before is the caller's. Nothing for none, which is the context's own.
+  static Reference hold(PyObject*& place, PyObject* stream);
+
   void submit_slowly(StreamRef stream, bool sampled);
-  bool stream_argument(PyObject* const* arguments, Py_ssize_t count, PyObject* names, StreamRef& stream) const;
+  bool stream_argument(PyObject* const* arguments, Py_ssize_t count, PyObject* names, PyObject*& stream) const;
 
   // One cache line, for submit().
   std::shared_ptr<ExecutionContext> core_;
@@ -118,6 +132,7 @@ class alignas(64) PyContext {
   bool submitted_ = false;  // since current_ became current
   bool has_order_ = false;  // copies or waits were put on order_on_ since the last submission
   StreamRef order_on_;
+  PyObject* run_stream_ = nullptr;  // the caller's object (or handle) for the stream of the last run on one of theirs
 
   std::shared_ptr<Engine> engine_;
   std::shared_ptr<Stream> stream_;
@@ -135,6 +150,8 @@ class alignas(64) PyContext {
   std::vector<int> last_keyword_indices_;
   std::vector<Given> given_;
   std::vector<void*> waited_;  // producer streams waited for in this call
+  PyObject* call_stream_ = nullptr;   // what this call was given for its stream, borrowed
+  PyObject* order_stream_ = nullptr;  // the same, kept, of the call that put something on order_on_
   ImportSession session_;      // of this call
   std::vector<TensorView> input_views_, output_views_;
 

@@ -168,8 +168,15 @@ void PyContext::wait_for_producer(ArrayView const& view, StreamRef stream) {
   if (view.device >= 0 && view.device != device_.ordinal()) return;
   stream_wait(device_, stream, StreamRef(view.producer_stream));
   waited_.push_back(view.producer_stream);
+  put_on(stream);
+}
+
+/// Something was put on the stream that the next run has to come after; what an earlier call put on another one, too.
+void PyContext::put_on(StreamRef stream) {
+  if (has_order_ && order_on_ != stream) stream_wait(device_, stream, order_on_);
   has_order_ = true;
   order_on_ = stream;
+  static_cast<void>(hold(order_stream_, call_stream_));
 }
 
 /// A host array for a device input: copied now, through pinned memory, in the order of `stream`.
@@ -199,8 +206,7 @@ void PyContext::take_host(TensorInfo const& tensor, ArrayView const& view, Strea
   bound.location = TensorLocation::device;
   bound.device = device_.ordinal();
   bound.nbytes = bytes;
-  has_order_ = true;
-  order_on_ = stream;
+  put_on(stream);
 }
 
 void PyContext::take(Given const& given, StreamRef stream, BindingState& state) {
@@ -296,7 +302,8 @@ PyObject* PyContext::bind(PyObject* const* arguments, Py_ssize_t count, PyObject
     return nullptr;
   }
   collect(arguments, count, names, false, given_);
-  StreamRef const stream = to_stream(keyword(arguments, count, names, "stream"), stream_ref_);
+  call_stream_ = keyword(arguments, count, names, "stream");
+  StreamRef const stream = to_stream(call_stream_, stream_ref_);
   free_retired();
   waited_.clear();
   session_ = {};

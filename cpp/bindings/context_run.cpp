@@ -319,7 +319,8 @@ void PyContext::recover_after_run(StreamRef stream) noexcept {
 
 PyObject* PyContext::run(PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
   PyObject* outputs = count == 2 ? arguments[1] : keyword(arguments, count, names, "outputs");
-  StreamRef const stream = to_stream(keyword(arguments, count, names, "stream"), stream_ref_);
+  PyObject* given_stream = keyword(arguments, count, names, "stream");
+  StreamRef const stream = to_stream(given_stream, stream_ref_);
   if (count > 2) {
     PyErr_SetString(PyExc_TypeError, "run() takes at most two positional arguments");
     return nullptr;
@@ -328,6 +329,8 @@ PyObject* PyContext::run(PyObject* const* arguments, Py_ssize_t count, PyObject*
   free_retired();
   waited_.clear();
   session_ = {};
+  call_stream_ = given_stream;
+  HeldStream const held(*this, given_stream);
   RunCall call(*this, stream);
   try {
     return call(given_, outputs).release().ptr();

@@ -177,6 +177,15 @@ StreamRef to_stream(PyObject* object, StreamRef fallback) {
   return StreamRef(handle);
 }
 
+std::shared_ptr<void> python_owner(py::handle object) {
+  object.inc_ref();
+  return {object.ptr(), [](void* pointer) {
+            if (interpreter_is_ending()) return;
+            py::gil_scoped_acquire gil;
+            Py_DECREF(static_cast<PyObject*>(pointer));
+          }};
+}
+
 void add_raw_method(py::handle type, PyMethodDef* def) {
   auto descriptor =
       py::reinterpret_steal<py::object>(PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), def));

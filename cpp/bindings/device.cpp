@@ -20,15 +20,6 @@ py::dict describe(Device const& device) {
   return entry;
 }
 
-std::shared_ptr<void> python_owner(py::handle object) {
-  object.inc_ref();
-  return {object.ptr(), [](void* pointer) {
-            if (interpreter_is_ending()) return;
-            py::gil_scoped_acquire gil;
-            Py_DECREF(static_cast<PyObject*>(pointer));
-          }};
-}
-
 PyStream make_stream(py::object const& device, int priority, bool nonblocking, py::object const& handle) {
   Device const on = to_device(device);
   if (handle.is_none()) return {std::make_shared<Stream>(on, priority, nonblocking)};

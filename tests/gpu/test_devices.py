@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from gpu_driver import Driver
 from gpu_plans import Plan
 
 import cuready.runtime as rt
@@ -18,30 +17,6 @@ from cuready.errors import DeviceMismatch
 pytestmark = pytest.mark.skipif(rt.device_count() < 2, reason="there is one GPU")
 
 ROUNDS = 40
-
-
-class Driver:
-    """Which context is current on the thread, as any other library of the process would set it."""
-
-    def __init__(self) -> None:
-        self._cuda = ctypes.CDLL(os.environ.get("CUREADY_LIBCUDA") or "libcuda.so.1")
-
-    def _ask(self, name: str, *arguments: Any) -> None:
-        result = getattr(self._cuda, name)(*arguments)
-        assert result == 0, f"{name}: CUDA error {result}"
-
-    def primary(self, ordinal: int) -> int:
-        context = ctypes.c_void_p()
-        self._ask("cuDevicePrimaryCtxRetain", ctypes.byref(context), ordinal)
-        return context.value or 0
-
-    def set_current(self, context: int | None) -> None:
-        self._ask("cuCtxSetCurrent", ctypes.c_void_p(context))
-
-    def current(self) -> int:
-        context = ctypes.c_void_p()
-        self._ask("cuCtxGetCurrent", ctypes.byref(context))
-        return context.value or 0
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from gpu_driver import Driver, PassingStream
 from gpu_plans import Plan
 
 import cuready.runtime as rt
@@ -153,4 +154,46 @@ def test_contexts_may_be_dropped_while_they_run(
         context.bind(plan.inputs)
         for _ in range(10):
             context.enqueue()
+        del context
+
+
+def test_streams_of_others_may_be_dropped_before_what_ran_on_them(
+    runtime: rt.Runtime, plans: dict[str, Plan]
+) -> None:
+    """A driver that is asked to wait for a stream that is gone ends the process."""
+    plan = plans["affine"]
+    (name, array), *_ = plan.inputs.items()
+    engine = runtime.load(plan.data())
+    for _ in range(50):
+        x = rt.DeviceBuffer(array.shape, "float32", stream=PassingStream())
+        x.copy_from(array, stream=PassingStream())
+        context = engine.create_context()
+        context.bind({name: array}, stream=PassingStream())
+        context.enqueue(PassingStream())
+        context.bind({name: x}, stream=PassingStream())
+        context.enqueue(PassingStream())
+        plan.check({"y": context.take_output("y").numpy()})
+        context.enqueue(PassingStream())
+        del context
+    with engine.create_pool(1) as pool:
+        futures = [pool.submit({name: x}, stream=PassingStream()) for _ in range(50)]
+        for future in futures:
+            plan.check({"y": future.result(timeout=60)["y"].numpy()})
+
+
+@pytest.mark.parametrize("call", ["enqueue", "run"])
+def test_a_context_may_be_dropped_after_a_stream_that_it_knows_by_its_handle(
+    runtime: rt.Runtime, plans: dict[str, Plan], call: str
+) -> None:
+    plan, driver = plans["affine"], Driver()
+    engine = runtime.load(plan.data())
+    for _ in range(50):
+        context = engine.create_context()
+        handle = driver.stream()
+        if call == "run":
+            plan.check(context.run(plan.inputs, stream=handle))
+        else:
+            context.bind(plan.inputs)
+            context.enqueue(handle)
+        driver.destroy_stream(handle)
         del context

@@ -128,9 +128,10 @@ class CUREADY_API ExecutionContext : public std::enable_shared_from_this<Executi
   /// Tells TensorRT what changed, so that the next enqueue() does not have to. Implied by enqueue().
   void prepare(StreamRef stream);
 
-  /// Hot path. Submits one run and returns; throws what is wrong with its bindings, ContextBusy, CudaError,
-  /// TensorRTError, CaptureError. The legacy default stream is refused by InvalidArgument unless
-  /// allow_legacy_stream(true).
+  /// Hot path. Submits one run and returns. The stream may go before the context does, but not before the context is
+  /// used again: whatever comes next may have to wait for the run. Throws what is wrong with its bindings,
+  /// ContextBusy, CudaError, TensorRTError, CaptureError. The legacy default stream is refused by InvalidArgument
+  /// unless allow_legacy_stream(true).
   void enqueue(StreamRef stream);
   /// The same without exceptions.
   Status try_enqueue(StreamRef stream) noexcept;

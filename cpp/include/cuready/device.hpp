@@ -24,6 +24,8 @@ class CUREADY_API Device {
   int ordinal() const noexcept;
   DeviceReport report() const;
   MemoryInfo memory() const;
+  /// Blocks the calling thread until everything submitted to the device by this process is done.
+  void synchronize() const;
   /// The CUcontext.
   void* context() const noexcept;
   const std::shared_ptr<cuda::PrimaryContext>& primary() const noexcept { return primary_; }

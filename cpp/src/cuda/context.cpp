@@ -91,6 +91,11 @@ MemoryInfo Device::memory() const {
   return info;
 }
 
+void Device::synchronize() const {
+  const cuda::ThrowingGuard guard(*primary_);
+  cuda::check(primary_->table().cuCtxSynchronize(), "cuCtxSynchronize", "wait for a device");
+}
+
 DeviceGuard::DeviceGuard(const Device& device) {
   const cuda::Table& t = device.primary()->table();
   cuda::check(t.cuCtxGetCurrent(&previous_), "cuCtxGetCurrent", "make the device current");

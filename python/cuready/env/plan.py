@@ -267,7 +267,7 @@ def python_packages(solution: Solution) -> dict[str, str]:
     """The Python packages that conda brings, by PyPI's names: pip must not install them again."""
     found = {}
     for record in solution.records:
-        needs = {spec.split()[0] for spec in record.depends}
+        needs = {spec.partition(" ")[0] for spec in record.depends}
         name = PYPI_NAMES.get(record.name, record.name)
         if not name or not needs & {"python", "python_abi"}:
             continue

@@ -279,7 +279,9 @@ def _told(error: Any, text: str) -> Iterator[str]:
         wanted = " or ".join(".".join(option["required"]) for option in error.validator_value)
         yield _line(text, where) + f" {'.'.join(where)}: needs {wanted}"
         return
-    yield _line(text, where) + f" {'.'.join(where)}: {one_line(error.message, 160)}"
+    blank = error.validator == "pattern" and not error.instance.strip()
+    what = "is empty" if blank else one_line(error.message, 160)
+    yield _line(text, where) + f" {'.'.join(where)}: {what}"
 
 
 def _unknown(path: str, key: str, known: Sequence[str]) -> str:

@@ -229,6 +229,11 @@ def test_what_is_no_install_line_is_refused_in_one_line(source: str, told: str) 
             "[project]\nchannels = []\n[pypi-dependencies]\na = {extras = 1}\n",
             "a: extras",
         ),
+        *(
+            ("a.toml", f"[project]\nchannels = []\n[{table}]\n{name!r} = '1'\n", repr(name))
+            for table in ("dependencies", "pypi-dependencies")
+            for name in ("", " ", "a b", "../a", "-r")
+        ),
     ],
     ids=lambda value: value[:30],
 )

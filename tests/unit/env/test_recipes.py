@@ -64,6 +64,8 @@ def test_the_recipes_that_were_promised_are_there() -> None:
         (('name = "x"', ""), "name: is missing"),
         (('imports = ["six"]', ""), ":9: verify: needs imports or run"),
         (('"six"]\n[verify', '5]\n[verify'), ":8: pip.requirements.0: 5 is not of type 'string'"),
+        (('"six"]\n[verify', '""]\n[verify'), ":8: pip.requirements.0: is empty"),
+        (('"six"]\n[verify', '" "]\n[verify'), ":8: pip.requirements.0: is empty"),
         (("schema = 1", "schema = 2"), ":2: schema: 1 was expected"),
         (('">=3.10"', '"3.10"'), ":6: python.version:"),
         (("summary", "[summary"), "not TOML"),

@@ -322,6 +322,22 @@ def test_a_journal_with_a_value_of_the_wrong_type_is_no_journal(
     assert found.liars(tmp_path / "k.suspect") == []
 
 
+@pytest.mark.parametrize("far", [4, 2**31, 2**70])
+def test_parts_that_lie_behind_the_end_of_the_file_sent_nothing(tmp_path: Path, far: int) -> None:
+    parts = [
+        {"mirror": "a", "start": 0},
+        {"mirror": "b", "start": far},
+        {"mirror": "c", "start": far},
+    ]
+    journal = {"schema": 1, "total": None, "segments": [], "suspects": parts}
+    (tmp_path / "k.suspect").write_bytes(b"abd")
+    (tmp_path / "k.json").write_text(json.dumps(journal))
+    (tmp_path / "good").write_bytes(b"abcdef")
+    assert Partial(tmp_path, "k").liars(tmp_path / "good") == [("a", 2)]
+    (tmp_path / "k.suspect").write_bytes(b"abc")
+    assert Partial(tmp_path, "k").liars(tmp_path / "good") == []
+
+
 @pytest.mark.parametrize("total", [True, -1, "3", 3.0])
 def test_a_total_of_the_wrong_type_is_unknown(tmp_path: Path, total: object) -> None:
     journal = {"schema": 1, "total": total, "segments": [{"mirror": "a", "start": 0}],

@@ -309,7 +309,8 @@ def linux_driver_in_wsl(snapshot: Snapshot) -> Outcome:
     ]
     if not foreign:
         return ()
-    packages = [line.split()[0] for line in snapshot.driver.driver_packages]
+    named = (line.partition(" ")[0] for line in snapshot.driver.driver_packages)
+    packages = [name for name in named if name]
     fixes = []
     if packages:
         purge = system_command(platform, "apt-get", "purge", "-y", *packages)

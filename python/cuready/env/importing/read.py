@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from cuready._util import bounded, one_line, parse_toml
-from cuready.env.importing.request import CondaSpec, Request, parse_conda_spec, requirement_name
+from cuready.env.importing.request import (
+    CondaSpec,
+    Request,
+    parse_conda_spec,
+    require_name,
+    requirement_name,
+)
 from cuready.errors import RecipeError
 
 __all__ = ["read_any", "read_command", "read_environment_yml", "read_pixi", "read_requirements"]
@@ -191,9 +197,9 @@ def read_pixi(text: str, where: str = "pixi.toml") -> Request:
         name = channel.get("channel", "") if isinstance(channel, dict) else channel
         request.channels.append(str(name))
     for name, value in _table(document, "dependencies").items():
-        request.conda.append(_pixi_spec(str(name), value))
+        request.conda.append(_pixi_spec(require_name(name, where), value))
     for name, value in _table(document, "pypi-dependencies").items():
-        request.pip.append(_pixi_requirement(str(name), value, where))
+        request.pip.append(_pixi_requirement(require_name(name, where), value, where))
     cuda = _table(document, "system-requirements").get("cuda")
     request.driver_cuda = str(cuda) if cuda else ""
     activation = _table(document, "activation").get("env")

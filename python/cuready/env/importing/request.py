@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from cuready._util import normalize
 from cuready.errors import RecipeError
 
-__all__ = ["CondaSpec", "Request", "parse_conda_spec", "requirement_name"]
+__all__ = ["CondaSpec", "Request", "parse_conda_spec", "require_name", "requirement_name"]
 
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _CONDA_SPEC = re.compile(
-    r"^(?:(?P<channel>[^\s:\[\]]+)::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9._-]*)\s*"
+    rf"^(?:(?P<channel>[^\s:\[\]]+)::)?(?P<name>{_NAME})\s*"
     r"(?:\[(?P<bracket>[^\]]*)\])?(?P<rest>.*)$",
     re.DOTALL,  # the rest always fits: nothing is tried twice
 )
@@ -90,6 +91,13 @@ def _version_and_build(rest: str) -> tuple[str, str]:
 def _starts_with(version: str) -> str:
     """``3.8`` → ``3.8.*``: what conda's single ``=`` means."""
     return version if not version or version.endswith("*") else f"{version}.*"
+
+
+def require_name(name: str, where: str) -> str:
+    """``name``, when it can be that of a package of conda or PyPI. Raises :class:`RecipeError`."""
+    if re.fullmatch(_NAME, name) is None:
+        raise RecipeError(f"{where}: not a package's name: {name!r}")
+    return name
 
 
 def requirement_name(requirement: str) -> str:

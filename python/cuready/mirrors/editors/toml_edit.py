@@ -214,6 +214,8 @@ def _spans(body: str, steps: int) -> dict[Path, tuple[int, int]]:
         pieces = _MARKED.split(tomlkit.dumps(document))
     except (tomlkit.exceptions.TOMLKitError, LookupError, TypeError, AttributeError):
         return {}
+    except RecursionError:  # tomlkit copies what it reads: it is at its end sooner than tomllib
+        return {}
     found = {}
     end = 0
     for before, number in zip(pieces[:-1:2], map(int, pieces[1::2]), strict=True):

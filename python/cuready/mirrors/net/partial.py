@@ -200,13 +200,15 @@ def _is_count(value: Any) -> bool:
 
 
 def _with_ends(segments: list[Segment], size: int) -> list[tuple[Segment, int]]:
-    """Each segment with the byte after its last one."""
-    starts = [segment.start for segment in segments]
-    return list(zip(segments, [*starts[1:], size], strict=True)) if segments else []
+    """Each segment with the byte after its last one; a file may have lost its last segments."""
+    ends = [min(segment.start, size) for segment in segments[1:]]
+    return list(zip(segments, [*ends, size], strict=True)) if segments else []
 
 
 def _first_difference(bad: Any, right: Any, start: int, end: int) -> int | None:
     """Offset of the first byte in [start, end) that differs between two open files, or None."""
+    if start >= end:
+        return None
     bad.seek(start)
     right.seek(start)
     position = start
