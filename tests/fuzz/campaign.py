@@ -3,17 +3,20 @@
 ``ci/fuzz.sh`` starts it. What was found stays in ``build/fuzz``: ``TARGET/`` is the grown corpus,
 ``TARGET-broken-*`` inputs that broke a parser, ``ledger.json`` how long each target has run there.
 ``tests/fuzz/hours.json`` adds the ledgers of all machines up, and ``--rest`` goes on from it. Seconds
-are the processor's: a machine that does other things at the same time fuzzes for less.
+are the processor's: a machine that does other things at the same time fuzzes for less. A campaign
+that gets SIGTERM ends its slices, and what they did until then counts.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,6 +70,32 @@ class Ledger:
             return dict(row)
 
 
+class Fuzzers:
+    """The fuzzing processes that run now. libFuzzer ends in good order when it gets SIGUSR1."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._running: set[int] = set()
+
+    def begin(self, process: int) -> None:
+        self._running.add(process)
+        if self.stopped:
+            self.stop()
+
+    def end(self, process: int) -> None:
+        self._running.discard(process)
+
+    def stop(self, *_: Any) -> None:
+        """End them all; none is to be started any more."""
+        self.stopped = True
+        for process in list(self._running):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGUSR1)
+
+
+FUZZERS = Fuzzers()
+
+
 class Slice(NamedTuple):
     """One run of one target: processor seconds, what it printed, the inputs that broke the target.
 
@@ -101,7 +130,7 @@ def run_slice(target: str, seconds: int, python: str, number: int, runs: int) ->
             str(folder), str(CORPUS / target),
         ]  # fmt: skip
         env = {**os.environ, SCRATCH: scratch, "PYTHONHASHSEED": "0" if runs else "random"}
-        code, spent = _processor_seconds(command, env, log)
+        code, spent = _processor_seconds(command, env, log, FUZZERS)
         text = log.read_text(errors="replace")
         inputs = sorted(Path(found).iterdir())
         verdicts = {path: _verdict(target, path, python, env) for path in inputs}
@@ -110,16 +139,23 @@ def run_slice(target: str, seconds: int, python: str, number: int, runs: int) ->
             if told is not None:
                 path.replace(WORK / path.name)
     false_alarm = code == TIMEOUT and bool(inputs) and not broken
-    if code and not broken and not false_alarm:
+    too_soon = FUZZERS.stopped and code == -signal.SIGUSR1  # libFuzzer was not there yet
+    if code and not broken and not false_alarm and not too_soon:
         broken = [f"exit {code}, see {log.name}"]
     return Slice(spent, text, broken, false_alarm)
 
 
-def _processor_seconds(command: list[str], env: dict[str, str], log: Path) -> tuple[int, float]:
+def _processor_seconds(
+    command: list[str], env: dict[str, str], log: Path, fuzzers: Fuzzers | None = None
+) -> tuple[int, float]:
     """Run ``command``; its exit code and the processor time that it took, without its imports."""
     with log.open("wb") as stream:
         child = subprocess.Popen(command, env=env, stdout=stream, stderr=stream)
+        if fuzzers:
+            fuzzers.begin(child.pid)
         _, status, usage = os.wait4(child.pid, 0)
+        if fuzzers:
+            fuzzers.end(child.pid)
     child.returncode = os.waitstatus_to_exitcode(status)
     spent = usage.ru_utime + usage.ru_stime
     ready = re.search(rb"^fuzz: ready after ([0-9.]+) s$", log.read_bytes(), re.MULTILINE)
@@ -201,7 +237,7 @@ def run(
             except Empty:
                 return
             left = int(until - time.monotonic())
-            if left < 1:
+            if left < 1 or FUZZERS.stopped:
                 return
             done = run_slice(target, min(seconds, left), python, number, runs)
             row = ledger.add(target, done.seconds, done.log, done.broken)
@@ -270,6 +306,7 @@ def main() -> int:
     had = {target: row["seconds"] for target, row in kept_hours().items()} if options.rest else {}
     wanted = {target: max(0, each - had.get(target, 0)) for target in targets}
     slice_s = each if options.runs else options.slice or each
+    signal.signal(signal.SIGTERM, FUZZERS.stop)
     fine = run(wanted, slice_s, options.jobs, sys.executable, until, options.runs)
     return 0 if fine else 1
 

@@ -6,6 +6,7 @@ A program of ours plays libFuzzer: it leaves inputs behind, and does with an inp
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from tests.fuzz import campaign
 
 PLAYER = f"""#!{sys.executable}
-import pathlib, sys, time
+import pathlib, signal, sys, time
 target, last = sys.argv[2], sys.argv[-1]
 print("fuzz: ready after 0.0 s", file=sys.stderr)
 folder = pathlib.Path(__file__).parent
@@ -29,6 +30,10 @@ if any(word.startswith("-artifact_prefix=") for word in sys.argv):
     lines = play.read_text().splitlines()
     play.write_text("\\n".join(lines[1:]))
     code, *inputs = lines[0].split() if lines else ["0"]
+    if code == "endless":
+        signal.signal(signal.SIGUSR1, lambda *_: sys.exit(0))
+        (folder / f"{{target}}.runs").touch()
+        use_up(60)
     for item in inputs:
         kind, content = item.split("=")
         pathlib.Path(f"{{prefix}}{{kind}}").write_text(content)
@@ -155,3 +160,36 @@ def test_slices_of_one_target_that_run_at_once_have_a_log_each(
     monkeypatch.setattr(campaign, "run_slice", run_slice)
     assert campaign.run({"elf": 9, "pe": 9}, 1, 4, "python", time.monotonic() + 60)
     assert not twice
+
+
+def test_a_campaign_that_is_stopped_counts_what_it_did(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fuzzers = campaign.Fuzzers()
+    monkeypatch.setattr(campaign, "FUZZERS", fuzzers)
+    machine.plays("elf", "endless", "0", "0")
+
+    def stop() -> None:
+        while not (tmp_path / "elf.runs").exists():
+            time.sleep(0.01)
+        time.sleep(0.3)
+        fuzzers.stop()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    assert campaign.run({"elf": 90}, 30, 1, str(machine.python), time.monotonic() + 60)
+    thread.join()
+    row = campaign.Ledger(machine.work / "ledger.json").rows["elf"]
+    assert 0.1 < row["seconds"] < 30
+    assert row["findings"] == []
+    assert (tmp_path / "elf.play").read_text().count("0") == 2, "another slice was started"
+
+
+def test_a_fuzzer_that_was_stopped_before_it_was_ready_is_no_finding(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fuzzers = campaign.Fuzzers()
+    fuzzers.stop()
+    monkeypatch.setattr(campaign, "FUZZERS", fuzzers)
+    machine.plays("elf", "0")
+    assert machine.slice().broken == []
