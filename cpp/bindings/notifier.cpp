@@ -38,6 +38,7 @@ int clear_graveyard(void*) {
 class Notifier {
  public:
   void push(PyObject* callback, PyObject* argument) {
+    if (in_forked_process()) return;  // the thread does not exist
     std::lock_guard<std::mutex> lock(mutex_);
     if (stopped_) return;  // the interpreter is ending; the references are left to it
     queue_.emplace_back(callback, argument);
@@ -47,6 +48,7 @@ class Notifier {
 
   /// Runs what is queued and ends the thread. GIL held; called once, at interpreter exit.
   void stop() {
+    if (in_forked_process()) return;
     {
       std::lock_guard<std::mutex> lock(mutex_);
       stopped_ = true;
@@ -108,7 +110,7 @@ void bury(Arrays* arrays) noexcept {
 }
 
 void release_buried() noexcept {
-  if (!graveyard().occupied.load(std::memory_order_relaxed)) return;
+  if (!graveyard().occupied.load(std::memory_order_relaxed) || in_forked_process()) return;
   std::vector<Arrays*> buried;
   {
     std::lock_guard<std::mutex> lock(graveyard().mutex);

@@ -145,11 +145,7 @@ void Request::take_outputs(py::handle outputs) {
 }
 
 PoolRequest Request::finish(py::handle stream) {
-  if (!stream.is_none()) {
-    producers_.push_back(to_stream(stream.ptr(), StreamRef()).handle);
-    arrays_->push_back(std::make_unique<ArrayView>());  // kept as long as an array: the request may be queued for long
-    arrays_->back()->owner = Reference::borrow(stream.ptr());
-  }
+  if (!stream.is_none()) producers_.push_back(to_stream(stream.ptr(), StreamRef()).handle);
   request_.outputs_to_host = all_host_;
   if (!producers_.empty()) {
     void* only = producers_[0];

@@ -197,3 +197,52 @@ def test_a_context_may_be_dropped_after_a_stream_that_it_knows_by_its_handle(
             context.enqueue(handle)
         driver.destroy_stream(handle)
         del context
+
+
+def test_a_forked_process_is_refused_and_ends(
+    library: rt.Library, plans: dict[str, Plan], tmp_path: Path
+) -> None:
+    """With everything that the parent had, and without a hang."""
+    plan = plans["affine"]
+    path = tmp_path / "affine.plan"
+    path.write_bytes(plan.data())
+    np.savez(tmp_path / "inputs.npz", **plan.inputs)
+    program = f"""
+import gc, os, sys
+import numpy as np
+import cuready.runtime as rt
+from cuready.errors import CudaContextError
+inputs = dict(np.load({str(tmp_path / "inputs.npz")!r}))
+runtime = rt.Runtime({library.path!r})
+engine, other = runtime.load({str(path)!r}), runtime.load({str(path)!r})
+context, pool, stream = engine.create_context(), other.create_pool(1), rt.Stream()
+expected = context.run(inputs)["y"]
+buffer = rt.DeviceBuffer(expected.shape, "float32", stream=stream)
+context.bind(inputs)
+context.enqueue(stream)
+pool.run(inputs)
+child = os.fork()
+if not child:
+    for call in (
+        lambda: context.run(inputs), context.enqueue, context.synchronize, buffer.numpy,
+        lambda: pool.run(inputs), lambda: pool.submit(inputs), lambda: rt.Runtime({library.path!r}),
+        lambda: runtime.load({str(path)!r}), engine.create_context, lambda: rt.DeviceBuffer(4),
+    ):
+        try:
+            call()
+        except CudaContextError as error:
+            assert "spawn" in error.hint, error
+        else:
+            raise AssertionError("nothing was refused")
+    pool.close()
+    del context, pool, engine, other, runtime, buffer, stream, call
+    gc.collect()
+    sys.exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert (context.run(inputs)["y"] == expected).all()
+assert (pool.run(inputs)["y"] == expected).all()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

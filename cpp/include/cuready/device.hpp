@@ -35,6 +35,10 @@ class CUREADY_API Device {
   std::shared_ptr<cuda::PrimaryContext> primary_;
 };
 
+/// True in a process that was forked from one in which CUDA was in use. CUDA does not work there, and every call says
+/// so with CudaContextError; objects that were made before the fork can be destroyed.
+CUREADY_API bool in_forked_process() noexcept;
+
 /// Makes the device's primary context current for a scope, and puts back what was there. Does nothing when it is
 /// current already.
 class CUREADY_API DeviceGuard {

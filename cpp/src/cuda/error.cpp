@@ -1,5 +1,6 @@
 // What the CUDA driver's codes mean for the person who reads the error.
 #include "cuda/error.hpp"
+#include "cuda/fork.hpp"
 
 #include <array>
 
@@ -60,6 +61,7 @@ CudaStatus describe(CUresult code, const char* call) {
 }
 
 void raise(CUresult code, const char* call, const std::string& operation, std::size_t requested) {
+  refuse_fork(operation.c_str());
   ErrorDetail detail{operation, "a CUDA driver call failed", hint_for(code), {}, describe(code, call)};
   if (code == error_out_of_memory) {
     std::size_t free = 0, total = 0;

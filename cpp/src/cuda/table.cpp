@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "cuda/error.hpp"
+#include "cuda/fork.hpp"
 #include "cuready/error.hpp"
 
 namespace cuready::cuda {
@@ -119,6 +120,7 @@ const Table& driver() {
   const std::lock_guard<std::mutex> lock(process_table_mutex);
   if (const Table* table = driver_if_loaded(); table != nullptr) return *table;
   Table loaded = load_table({});
+  watch_forks();
   if (!loaded.missing_run.empty()) {
     fail("symbol", loaded.library + " lacks the function " + loaded.missing_run,
          "update the NVIDIA driver (CUDA 11.0 or newer is needed)");

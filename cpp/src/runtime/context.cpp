@@ -35,7 +35,9 @@ const TensorInfo& ExecutionContext::Impl::info(int tensor) const {
 }
 
 ExecutionContext::ExecutionContext(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-ExecutionContext::~ExecutionContext() = default;
+ExecutionContext::~ExecutionContext() {
+  if (in_forked_process()) static_cast<void>(impl_.release());  // TensorRT would use CUDA
+}
 const std::shared_ptr<Engine>& ExecutionContext::engine() const noexcept { return impl_->engine; }
 
 std::shared_ptr<ExecutionContext> Engine::create_context() { return create_context(ContextOptions{}); }

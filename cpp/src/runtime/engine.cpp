@@ -12,6 +12,10 @@ using tensorrt::Call;
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() {
+  if (in_forked_process()) {  // TensorRT would use CUDA
+    static_cast<void>(impl_.release());
+    return;
+  }
   const cuda::CurrentGuard guard(*impl_->device().primary());
   impl_->port.reset();
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "cuda/fork.hpp"
 #include "runtime/pool_impl.hpp"
 
 namespace cuready {
@@ -36,6 +37,7 @@ constexpr auto look_for = std::chrono::milliseconds(2);
 bool Future::wait(std::chrono::nanoseconds timeout) const {
   using clock = std::chrono::steady_clock;
   if (state_->done) return true;
+  cuda::refuse_fork("wait for a request");
   const bool limited = timeout.count() >= 0;
   const clock::time_point begin = clock::now();
   // A time too long for the clock waits for ever.
@@ -61,6 +63,7 @@ bool Future::wait(std::chrono::nanoseconds timeout) const {
 
 bool Future::start() const {
   if (state_->done) return false;
+  cuda::refuse_fork("start a request");
   const auto pool = state_->pool.lock();
   return pool && pool->start(*state_);
 }
@@ -77,6 +80,7 @@ Status Future::status() const {
 }
 
 void Future::on_done(std::function<void()> callback) const {
+  if (!state_->done) cuda::refuse_fork("wait for a request");
   {
     const std::lock_guard<std::mutex> lock(state_->mutex);
     if (!state_->done) {
@@ -123,7 +127,9 @@ std::shared_ptr<ContextPool> Engine::create_pool(const PoolOptions& options) {
 
 ContextPool::ContextPool(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ContextPool::~ContextPool() {
-  if (AtWork::current() == impl_.get()) {  // this thread is one of those that close() waits for
+  if (in_forked_process()) {  // its threads do not exist, and its locks may be theirs
+    new std::shared_ptr<Impl>(std::move(impl_));
+  } else if (AtWork::current() == impl_.get()) {  // this thread is one of those that close() waits for
     std::thread([impl = impl_] { impl->close(); }).detach();
   } else {
     close();
@@ -166,7 +172,9 @@ std::shared_ptr<ContextPool> ContextPool::create(std::shared_ptr<Engine> engine,
   return pool;
 }
 
-void ContextPool::close() noexcept { impl_->close(); }
+void ContextPool::close() noexcept {
+  if (!in_forked_process()) impl_->close();
+}
 
 void ContextPool::Impl::close() noexcept {
   const std::lock_guard<std::mutex> one_at_a_time(close_mutex);
@@ -201,12 +209,14 @@ void ContextPool::Impl::close() noexcept {
 }
 
 void ContextPool::drain() {
+  cuda::refuse_fork("wait for a pool");
   Impl& p = *impl_;
   std::unique_lock<std::mutex> lock(p.mutex);
   p.idle.wait(lock, [&p] { return p.queue.empty() && p.taken == 0; });
 }
 
 PoolStats ContextPool::stats() const {
+  cuda::refuse_fork("ask a pool");
   Impl& p = *impl_;
   const std::lock_guard<std::mutex> lock(p.mutex);
   PoolStats stats;
@@ -222,6 +232,7 @@ PoolStats ContextPool::stats() const {
 // ---- submission ----------------------------------------------------------------------------------------------------
 
 void ContextPool::Impl::check(const PoolRequest& request) const {
+  cuda::refuse_fork("submit to a pool");
   const std::vector<TensorInfo>& tensors = engine->tensors();
   const std::vector<int>&in = engine->inputs(), &out = engine->outputs();
   if (request.inputs.size() != in.size() || (!request.outputs.empty() && request.outputs.size() != out.size())) {

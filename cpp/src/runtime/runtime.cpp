@@ -37,6 +37,10 @@ Device open_device(int ordinal, const Library& library) {
 
 Runtime::Runtime(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Runtime::~Runtime() {
+  if (in_forked_process()) {  // TensorRT would use CUDA
+    static_cast<void>(impl_.release());
+    return;
+  }
   const cuda::CurrentGuard guard(*impl_->device.primary());
   impl_->port.reset();
 }

@@ -43,6 +43,7 @@ bool reaches(int device, int peer) {
 SIM_API int cuInit(unsigned flags) {
     Point::arm_from_environment_once();
     SIM_ENTRY("cuInit");
+    watch_forks();
     return flags ? INVALID_VALUE : State::get().init();
 }
 

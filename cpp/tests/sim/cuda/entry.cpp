@@ -1,5 +1,7 @@
 #include "entry.hpp"
 
+#include <pthread.h>
+
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -26,6 +28,17 @@ int code_of(std::string const& text) {
     return std::atoi(text.c_str());
 }
 }  // namespace
+
+namespace {
+std::atomic<bool> forked{false};
+}
+
+void watch_forks() noexcept {
+    static int const registered = ::pthread_atfork(nullptr, nullptr, [] { forked = true; });
+    static_cast<void>(registered);
+}
+
+bool in_fork() noexcept { return forked.load(std::memory_order_relaxed); }
 
 Point::Point(char const* name) : name_(name) {}
 

@@ -42,6 +42,10 @@ private:
     int code_ = 0;
 };
 
+/** From cuInit on, the children of fork() are refused: the driver works in none of them. */
+void watch_forks() noexcept;
+bool in_fork() noexcept;
+
 /** Marks the thread as inside the driver for the life of one call. */
 class Inside {
 public:
@@ -57,6 +61,7 @@ public:
 /** First statement of every exported driver function: count, injected fault, "inside" mark. */
 #define SIM_ENTRY(name)                                         \
     ::sim::Inside inside_mark_;                                 \
+    if (::sim::in_fork()) return ::sim::NOT_INITIALIZED;        \
     static ::sim::Point& entry_point_ = ::sim::Point::named(name); \
     if (int injected_ = entry_point_.hit()) return injected_
 
