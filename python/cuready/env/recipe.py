@@ -151,7 +151,7 @@ def find(name: str) -> Recipe:
     if name.endswith(".toml") or "/" in name or "\\" in name:
         return load(Path(name))
     candidate = shipped_dir() / f"{name}.toml"
-    if re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name) and candidate.is_file():
+    if re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", name) and candidate.is_file():
         return load(candidate)
     names = [path.stem for path in sorted(shipped_dir().glob("*.toml"))]
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)

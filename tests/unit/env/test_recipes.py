@@ -81,6 +81,16 @@ def test_a_wrong_recipe_is_refused_by_file_line_and_key(edit: tuple[str, str], t
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    "name", ["pytorhc", "", " ", "..", "a" * 300, "Pytorch", "py\ntorch"], ids=lambda name: name[:9]
+)
+def test_a_name_that_no_recipe_has_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match="no recipe is called") as caught:
+        find(name)
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+
+
 def test_lint_names_every_problem(tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
     path.write_text(MINIMAL.replace("summary", "sumary").replace("imports", "import"))
