@@ -113,10 +113,10 @@ PyContext::~PyContext() {
 
 // Whoever made a stream may let it go as soon as the call returns, and the driver crashes when it is asked to wait for
 // one that is gone.
-Reference PyContext::hold(PyObject*& place, PyObject* stream) {
-  if (stream == nullptr || stream == Py_None || stream == place) return {};
+void PyContext::hold(PyObject*& place, PyObject* stream) {
+  if (stream == nullptr || stream == Py_None || stream == place) return;
   Py_INCREF(stream);
-  return Reference::steal(std::exchange(place, stream));
+  Py_XSETREF(place, stream);
 }
 
 /// One submission. The clock is read in one call of 64: two reads would be a third of its cost.
@@ -173,7 +173,7 @@ void PyContext::submit_slowly(StreamRef stream, bool sampled) {
   PyObject* stream = nullptr;
   if (!stream_argument(arguments, count, names, stream)) return nullptr;
   StreamRef const chosen = to_stream(stream, stream_ref_);
-  HeldStream const held(*this, stream);
+  HeldStream const held(*this, stream, chosen);
   submit(chosen);
   Py_RETURN_NONE;
 }
@@ -192,7 +192,7 @@ PyObject* PyContext::enqueue_bindings(PyObject* const* arguments, Py_ssize_t cou
     Py_INCREF(bindings);
     make_current(bindings);
   }
-  HeldStream const held(*this, stream);
+  HeldStream const held(*this, stream, chosen);
   submit(chosen);
   Py_RETURN_NONE;
 }
@@ -310,7 +310,7 @@ GraphStats graph(PyContext& context, std::string const& mode, int max_graphs) {
 py::list profile_layers(PyContext& context, py::object const& stream) {
   PyContext::Entered const entered(context);
   StreamRef const chosen = to_stream(stream.ptr(), context.stream_ref());
-  PyContext::HeldStream const held(context, stream.ptr());
+  PyContext::HeldStream const held(context, stream.ptr(), chosen);
   std::vector<LayerTime> times;
   {
     py::gil_scoped_release release;

@@ -60,14 +60,22 @@ class alignas(64) PyContext {
     PyContext& context_;
   };
 
-  /// From the beginning of a call that runs on `stream` (may be null) to its end: the stream of the last run is kept
-  /// until that of this run has been made to wait for it, and this one from then on.
+  /// Until the end of a call that runs on `stream`, given as `object` (may be null): the stream of the run before is kept
+  /// until this one has been made to wait for it, and this one from then on. A call that fails may not come so far.
   class HeldStream {
    public:
-    HeldStream(PyContext& context, PyObject* stream) : before_(context.hold(context.run_stream_, stream)) {}
+    HeldStream(PyContext& context, PyObject* object, StreamRef stream)
+        : context_(context), object_(object), stream_(stream) {}
+    ~HeldStream() {
+      if (context_.core_->last_stream() == stream_) hold(context_.run_stream_, object_);
+    }
+    HeldStream(HeldStream const&) = delete;
+    HeldStream& operator=(HeldStream const&) = delete;
 
    private:
-    Reference before_;
+    PyContext& context_;
+    PyObject* object_;
+    StreamRef stream_;
   };
 
   /// The raw methods; see the docstrings in context.cpp.
@@ -118,8 +126,8 @@ class alignas(64) PyContext {
   void wait_for_runs();
   void recover_after_run(StreamRef stream) noexcept;
 
-  /// Keeps `stream` in `place`; what was there before is the caller's. Nothing for none, which is the context's own.
-  static Reference hold(PyObject*& place, PyObject* stream);
+  /// Keeps `stream` in `place`, and what was there before no more. Nothing for none, which is the context's own.
+  static void hold(PyObject*& place, PyObject* stream);
 
   void submit_slowly(StreamRef stream, bool sampled);
   bool stream_argument(PyObject* const* arguments, Py_ssize_t count, PyObject* names, PyObject*& stream) const;

@@ -176,7 +176,7 @@ void PyContext::put_on(StreamRef stream) {
   if (has_order_ && order_on_ != stream) stream_wait(device_, stream, order_on_);
   has_order_ = true;
   order_on_ = stream;
-  static_cast<void>(hold(order_stream_, call_stream_));
+  hold(order_stream_, call_stream_);
 }
 
 /// A host array for a device input: copied now, through pinned memory, in the order of `stream`.

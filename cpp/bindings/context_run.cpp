@@ -330,7 +330,7 @@ PyObject* PyContext::run(PyObject* const* arguments, Py_ssize_t count, PyObject*
   waited_.clear();
   session_ = {};
   call_stream_ = given_stream;
-  HeldStream const held(*this, given_stream);
+  HeldStream const held(*this, given_stream, stream);
   RunCall call(*this, stream);
   try {
     return call(given_, outputs).release().ptr();

@@ -16,6 +16,7 @@ import pytest
 from runtime_sim import SimDriver, plans
 
 import cuready.runtime as rt
+from cuready import errors
 
 X = np.arange(16, dtype=np.float32).reshape(4, 4)
 
@@ -103,6 +104,23 @@ def test_what_comes_after_a_run_may_come_after_its_stream(
         np.testing.assert_array_equal(getattr(context, then)("y").numpy(), 2 * X + 1)
     elif then == "synchronize":
         context.synchronize()
+    context.enqueue()
+    np.testing.assert_array_equal(context.output("y").numpy(), 2 * X + 1)
+
+
+@pytest.mark.parametrize("call", ["enqueue", "run"])
+def test_a_run_that_fails_lets_nothing_go(load: Any, passing: Any, call: str) -> None:
+    context = load(plans.affine()).create_context()
+    context.bind(x=device_x())
+    context.enqueue(passing())
+    other = passing()
+    for stream in (passing(), rt.Stream(), other.ptr):
+        with pytest.raises(errors.CureadyError):
+            if call == "run":
+                context.run(x=np.zeros((99, 4), np.float32), stream=stream)
+            else:
+                context.enqueue(0)  # the legacy stream is refused
+    context.bind(x=device_x())
     context.enqueue()
     np.testing.assert_array_equal(context.output("y").numpy(), 2 * X + 1)
 
