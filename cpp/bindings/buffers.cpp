@@ -25,26 +25,9 @@ std::shared_ptr<Stream> default_stream(Device const& device) {
   return stream;
 }
 
-struct ChosenStream {
-  StreamRef ref;
-  std::shared_ptr<void> owner;  // none for a handle alone
-};
-
 ChosenStream foreign_stream(py::handle stream) {
   StreamRef const ref = to_stream(stream.ptr(), StreamRef());
   return {ref, PyLong_Check(stream.ptr()) ? std::shared_ptr<void>() : python_owner(stream)};
-}
-
-ChosenStream choose_stream(Device const& device, py::handle stream) {
-  if (stream.is_none()) {
-    auto ours = default_stream(device);
-    return {ours->ref(), ours};
-  }
-  if (py::isinstance<PyStream>(stream)) {
-    auto const& ours = py::cast<PyStream const&>(stream);
-    return {ours.ref(), ours.core};
-  }
-  return foreign_stream(stream);
 }
 
 Dims shape_or_size(py::handle shape) {
@@ -107,8 +90,8 @@ void copy_from(PyDeviceBuffer& buffer, py::object const& source, py::object cons
     copy_async(device, buffer.memory->data(), view.data, buffer.nbytes, chosen.ref);
     if (waits) stream_synchronize(device, chosen.ref);
   }
-  buffer.ready = chosen.ref;
-  buffer.ready_owner = chosen.owner;
+  note_write(buffer, chosen);
+  if (py::isinstance<PyDeviceBuffer>(source)) note_read(py::cast<PyDeviceBuffer const&>(source), chosen);
 }
 
 /// Copies to an array on the host (and waits) or on a device (in stream order).
@@ -137,6 +120,8 @@ py::object copy_to(PyDeviceBuffer const& buffer, py::object const& target, py::o
     copy_async(device, view.data, buffer.memory->data(), buffer.nbytes, chosen.ref);
     if (view.on_host()) stream_synchronize(device, chosen.ref);
   }
+  note_read(buffer, chosen);
+  if (py::isinstance<PyDeviceBuffer>(target)) note_write(py::cast<PyDeviceBuffer&>(target), chosen);
   return target;
 }
 
@@ -415,14 +400,33 @@ void bind_staging_ring(py::module_& module) {
               py::gil_scoped_release release;
               ring.core->upload(target.memory->data(), view.data, target.nbytes, chosen.ref);
             }
-            target.ready = chosen.ref;
-            target.ready_owner = chosen.owner;
+            note_write(target, chosen);
           },
           py::arg("target"), py::arg("source"), py::kw_only(), py::arg("stream") = py::none(),
           "Copies a host array into a DeviceBuffer in stream order; the array may change at once.");
 }
 
 }  // namespace
+
+ChosenStream choose_stream(Device const& device, py::handle stream) {
+  if (stream.is_none()) {
+    auto ours = default_stream(device);
+    return {ours->ref(), ours};
+  }
+  if (py::isinstance<PyStream>(stream)) {
+    auto const& ours = py::cast<PyStream const&>(stream);
+    return {ours.ref(), ours.core};
+  }
+  return foreign_stream(stream);
+}
+
+void note_read(PyDeviceBuffer const& buffer, ChosenStream const& stream) { buffer.memory->free_after(stream.ref); }
+
+void note_write(PyDeviceBuffer& buffer, ChosenStream const& stream) {
+  note_read(buffer, stream);
+  buffer.ready = stream.ref;
+  buffer.ready_owner = stream.owner;
+}
 
 py::object make_device_buffer(std::shared_ptr<DeviceBuffer> memory, Dims const& shape, DataType dtype, StreamRef ready,
                               std::shared_ptr<void> ready_owner) {

@@ -11,6 +11,14 @@ struct PyStream {
   StreamRef ref() const { return core->ref(); }
 };
 
+/// A stream that a call was given, and what keeps it: nothing for a handle alone.
+struct ChosenStream {
+  StreamRef ref;
+  std::shared_ptr<void> owner;
+};
+/// None stands for a stream of the device's own.
+ChosenStream choose_stream(Device const& device, py::handle stream);
+
 /// Device memory with a shape and a type. `ready` is the stream in whose order its contents are.
 struct PyDeviceBuffer {
   std::shared_ptr<DeviceBuffer> memory;
@@ -31,6 +39,11 @@ struct PyPinnedBuffer {
 
 /// Dense C-order bytes. Throws ShapeError when dynamic.
 inline std::size_t dense_bytes(DataType dtype, Dims const& shape) { return linear_bytes(dtype, shape); }
+
+/// `stream` reads the buffer: its memory is not freed before.
+void note_read(PyDeviceBuffer const& buffer, ChosenStream const& stream);
+/// `stream` writes the buffer: whoever uses it next comes after.
+void note_write(PyDeviceBuffer& buffer, ChosenStream const& stream);
 
 /// The device that a Python argument names: a Device, an ordinal, or None for device 0.
 Device to_device(py::handle device);

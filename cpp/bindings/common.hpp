@@ -78,6 +78,8 @@ void require_mapping(char const* operation, py::handle arrays);
 /// Throws InvalidArgument for what is no sequence of integers, ShapeError beyond rank 8.
 Dims to_dims(py::handle shape);
 py::object to_python(Version const& version);
+/// The index of an optimization profile, -1 for None and "auto". Throws InvalidArgument.
+int to_profile(py::handle profile);
 /// DLPack's code for a TensorRT type; lanes 0 when DLPack has none.
 dlpack::DataType to_dlpack(DataType type);
 /// "float32" → DataType. Throws InvalidArgument.

@@ -233,7 +233,7 @@ std::unique_ptr<PyContext> create_context(std::shared_ptr<Engine> const& engine,
                                           std::shared_ptr<Workspace> const& workspace, std::string const& strategy,
                                           std::string const& graph, int max_graphs) {
   ContextOptions options;
-  if (!profile.is_none()) options.profile = py::cast<int>(profile);
+  options.profile = to_profile(profile);
   options.memory = to_strategy(strategy);
   options.workspace = workspace;
   options.graph = to_graph_mode(graph);
@@ -253,6 +253,7 @@ namespace {
 py::dict shapes(PyContext& context, py::dict const& inputs) {
   PyContext::Entered const entered(context);
   ExecutionContext* core = context.core();
+  if (!inputs.empty()) context.shapes_were_set();
   for (auto const& item : inputs) {
     core->set_shape(context.engine()->index(py::cast<std::string>(item.first)), to_dims(item.second));
   }
@@ -265,16 +266,7 @@ py::dict shapes(PyContext& context, py::dict const& inputs) {
 
 void set_profile(PyContext& context, py::object const& profile) {
   PyContext::Entered const entered(context);
-  if (py::isinstance<py::str>(profile)) {
-    if (py::cast<std::string>(profile) != "auto") {
-      ErrorDetail detail;
-      detail.message = "a profile is an index or 'auto', not " + std::string(py::repr(profile));
-      throw InvalidArgument(std::move(detail));
-    }
-    context.core()->set_profile(-1);
-  } else {
-    context.core()->set_profile(py::cast<int>(profile));
-  }
+  context.core()->set_profile(to_profile(profile));
 }
 
 /// The context's own stream, made to wait for the last run: the caller's may go before what the run wrote is used.

@@ -86,6 +86,8 @@ class alignas(64) PyContext {
 
   void submit(StreamRef stream);
   void synchronize();
+  /// Shapes were set by hand: the next run() sets its own again.
+  void shapes_were_set() { run_is_bound_ = false; }
   TensorInfo const& tensor(int index) const { return engine_->tensors()[static_cast<std::size_t>(index)]; }
 
  private:

@@ -134,6 +134,18 @@ Dims to_dims(py::handle shape) {
   return Dims(Span<std::int64_t const>(extents.data(), extents.size()));
 }
 
+int to_profile(py::handle profile) {
+  if (profile.is_none()) return -1;
+  if (PyUnicode_Check(profile.ptr()) != 0 && PyUnicode_CompareWithASCIIString(profile.ptr(), "auto") == 0) return -1;
+  Reference number = Reference::steal(PyNumber_Index(profile.ptr()));
+  long const index = number ? PyLong_AsLong(number.get()) : -1;
+  if (PyErr_Occurred() != nullptr || index != static_cast<int>(index)) {
+    PyErr_Clear();
+    refuse_argument("a profile is an index or 'auto', not " + std::string(py::repr(profile)));
+  }
+  return static_cast<int>(index);
+}
+
 py::object to_python(Version const& version) {
   static PyObject* type = nullptr;
   return import_once(type, "cuready.runtime._types", "Version")(version.major, version.minor, version.patch,

@@ -139,7 +139,9 @@ void bind_kernels(py::module_& module) {
   module.def(
       "fill",
       [](PyDeviceBuffer& buffer, unsigned char value, py::object const& stream) {
-        buffer.memory->fill(value, to_stream(stream.ptr(), StreamRef()));
+        ChosenStream const chosen = choose_stream(buffer.memory->device(), stream);
+        buffer.memory->fill(value, chosen.ref);
+        note_write(buffer, chosen);
       },
       py::arg("buffer"), py::arg("value"), py::kw_only(), py::arg("stream"),
       "Sets every byte of a buffer, asynchronously.");

@@ -378,7 +378,7 @@ std::shared_ptr<PyPool> create_pool(std::shared_ptr<Engine> const& engine, int s
   options.spin = spin;
   options.context.graph = to_graph_mode(graph);
   options.context.max_graphs = max_graphs;
-  if (!profile.is_none()) options.context.profile = py::cast<int>(profile);
+  options.context.profile = to_profile(profile);
   if (workspace != "private" && workspace != "shared") {
     ErrorDetail detail;
     detail.message = "'" + workspace + "' is no way to place workspaces";

@@ -323,7 +323,7 @@ class Engine:
     def create_context(
         self,
         *,
-        profile: int | None = None,
+        profile: int | Literal["auto"] | None = None,
         workspace: Workspace | None = None,
         strategy: Literal["static", "profile", "exact"] = "static",
         graph: _GraphMode = "off",
@@ -336,7 +336,7 @@ class Engine:
         workspace: Literal["private", "shared"] = "private",
         max_pending: int = 0,
         in_flight: int = 2,
-        profile: int | None = None,
+        profile: int | Literal["auto"] | None = None,
         graph: _GraphMode = "off",
         max_graphs: int = 8,
         spin: bool = True,
@@ -428,7 +428,7 @@ class ExecutionContext:
     @property
     def done(self) -> bool: ...
     def shapes(self, inputs: Mapping[str, Sequence[int]] = ...) -> dict[str, _Shape]: ...
-    def set_profile(self, profile: int | Literal["auto"]) -> None: ...
+    def set_profile(self, profile: int | Literal["auto"] | None) -> None: ...
     def output(self, name: str) -> DeviceBuffer: ...
     def take_output(self, name: str) -> DeviceBuffer: ...
     def graph(self, mode: _GraphMode = "auto", max_graphs: int = 8) -> GraphCache: ...

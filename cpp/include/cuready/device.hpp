@@ -122,6 +122,8 @@ class CUREADY_API DeviceBuffer {
   void copy_to_host(void* host, std::size_t nbytes, StreamRef stream, std::size_t offset = 0) const;
   void copy_from_device(const void* device, std::size_t nbytes, StreamRef stream, std::size_t offset = 0);
   void fill(unsigned char value, StreamRef stream);
+  /// For memory that was allocated in a stream's order and is used on another: it is freed after what `other` holds now.
+  void free_after(StreamRef other);
 
  private:
   struct Impl;

@@ -106,6 +106,13 @@ void DeviceBuffer::fill(unsigned char value, StreamRef stream) {
         "cuMemsetD8Async", "fill a device buffer");
 }
 
+void DeviceBuffer::free_after(StreamRef other) {
+  if (!impl_->stream || impl_->stream->ref() == other) return;
+  const ThrowingGuard guard(*impl_->device.primary());
+  if (impl_->device.primary()->order(impl_->stream->handle(), other.handle) == cuda::success) return;
+  stream_synchronize(impl_->device, other);  // one of another GPU: our events are not recorded on it
+}
+
 struct PinnedBuffer::Impl {
   Device device;
   void* data = nullptr;

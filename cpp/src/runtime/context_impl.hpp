@@ -33,6 +33,8 @@ struct Workspace::Impl {
   std::uint64_t uses_now();
   /// The stream was waited for when there had been `uses`: it is not looked at again, and may go.
   void forget(StreamRef stream, std::uint64_t uses);
+  /// `later` waits for what `stream` holds: whoever comes next may wait for `later` instead, and `stream` may go.
+  void follow(StreamRef stream, StreamRef later);
   Device device;
   std::unique_ptr<DeviceBuffer> memory;
   std::uint64_t generation = 0;

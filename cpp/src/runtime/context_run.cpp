@@ -126,7 +126,10 @@ void ExecutionContext::Impl::enqueue_failed() {
 void ExecutionContext::Impl::order_after_last(StreamRef stream) {
   if (!has_run || stream == last_stream) return;
   const cuda::CUresult result = engine->device().primary()->order(stream.handle, last_stream.handle);
-  if (result == cuda::success) return;
+  if (result == cuda::success) {
+    if (workspace_shared) workspace->impl_->follow(last_stream, stream);
+    return;
+  }
   // The stream of the last run is gone, against the rules: only the device as a whole still knows when its work is
   // done.
   cuda::check(primary->table().cuCtxSynchronize(), "cuCtxSynchronize", "wait for the last run of a context");

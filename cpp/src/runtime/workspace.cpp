@@ -32,6 +32,11 @@ void Workspace::Impl::forget(StreamRef stream, std::uint64_t uses_then) {
   if (uses == uses_then && last_stream == stream) used = false;
 }
 
+void Workspace::Impl::follow(StreamRef stream, StreamRef later) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (last_stream == stream) last_stream = later;
+}
+
 void Workspace::reserve(std::size_t nbytes) {
   const std::lock_guard<std::mutex> lock(impl_->mutex);
   if (impl_->memory && impl_->memory->nbytes() >= nbytes) return;

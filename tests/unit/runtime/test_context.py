@@ -475,6 +475,13 @@ def test_results_outlive_the_stream_of_their_run(load: Any) -> None:
         np.testing.assert_array_equal(result.numpy(), 2 * X + 1)
 
 
+def test_run_sets_the_shapes_that_were_asked_about_back(load: Any) -> None:
+    context = load(plans.affine()).create_context()
+    for _ in range(2):
+        np.testing.assert_array_equal(context.run(x=X)["y"], 2 * X + 1)
+        assert context.shapes({"x": (2, 4)})["y"] == (2, 4)
+
+
 def test_a_workspace_belongs_to_the_gpu_of_the_engine(load: Any) -> None:
     engine = load(plans.affine())
     with pytest.raises(errors.DeviceMismatch, match="the workspace is on GPU 1"):
@@ -497,11 +504,20 @@ def test_arguments_of_another_type_are_named(load: Any) -> None:
             pool.submit({"x": X}, timeout="soon")  # type: ignore[arg-type]
     with pytest.raises(errors.InvalidArgument, match="a shape is a sequence of integers"):
         rt.DeviceBuffer(2**70)
+    for profile in ("best", 2**40, 2**70, 1.5, [0]):
+        for take in (
+            context.set_profile,
+            lambda profile: engine.create_context(profile=profile),
+            lambda profile: engine.create_pool(1, profile=profile),
+        ):
+            with pytest.raises(
+                errors.InvalidArgument, match="a profile is an index or 'auto', not"
+            ):
+                take(profile)  # type: ignore[operator]
     with pytest.raises(ValueError, match="a stream of DLPack"):
         buffer.__dlpack__(stream=-2)
     for wrong in (
         lambda: rt.DeviceBuffer(4, device="cuda"),
-        lambda: context.set_profile(2**40),
         lambda: context.shapes({3: (1, 4)}),
         lambda: buffer.__dlpack__(stream="s"),
     ):

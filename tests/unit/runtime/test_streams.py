@@ -125,6 +125,18 @@ def test_a_run_that_fails_lets_nothing_go(load: Any, passing: Any, call: str) ->
     np.testing.assert_array_equal(context.output("y").numpy(), 2 * X + 1)
 
 
+def test_a_run_that_fails_leaves_a_shared_workspace_without_its_old_stream(
+    load: Any, passing: Any
+) -> None:
+    engine, workspace = load(plans.affine()), rt.Workspace()
+    first, second = (engine.create_context(workspace=workspace) for _ in range(2))
+    first.run(x=device_x(), stream=passing())  # leaves x unbound
+    with pytest.raises(errors.BindingError):
+        first.enqueue(rt.Stream())
+    gc.collect()
+    np.testing.assert_array_equal(second.run(x=X)["y"], 2 * X + 1)
+
+
 def test_a_stream_is_kept_for_its_own_runs_only(load: Any, passing: Any) -> None:
     context = load(plans.affine()).create_context()
     context.bind(x=device_x())
@@ -181,6 +193,40 @@ def test_a_buffer_keeps_the_stream_that_it_is_ordered_on(driver: SimDriver, pass
     del buffer
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("use", ["read", "write", "upload", "fill"])
+def test_memory_of_one_stream_is_freed_after_what_another_does_with_it(
+    driver: SimDriver, passing: Any, use: str
+) -> None:
+    driver.set_delay("copy", 20000)
+    for _ in range(3):
+        buffer = rt.DeviceBuffer((4, 4), "float32", stream=rt.Stream())
+        target = rt.DeviceBuffer((4, 4), "float32", stream=rt.Stream())
+        if use == "write":
+            buffer.copy_from(target, stream=passing())
+        elif use == "upload":
+            rt.StagingRing().upload(buffer, X, stream=passing())
+        elif use == "fill":
+            rt.fill(buffer, 1, stream=passing())
+        else:
+            buffer.copy_to(target, stream=passing())
+        del buffer, target
+        gc.collect()
+    rt.Device(0).memory  # noqa: B018 - a call of the driver, which may have something to report
+    driver.set_delay("copy", 0)
+
+
+def test_whoever_reads_a_buffer_comes_after_what_was_copied_into_it(
+    driver: SimDriver, passing: Any
+) -> None:
+    source, target = device_x(), device_x()
+    source.copy_from(2 * X)
+    driver.set_delay("copy", 20000)
+    source.copy_to(target, stream=passing())
+    np.testing.assert_array_equal(target.numpy(), 2 * X)
+    rt.fill(target, 0, stream=passing())
+    np.testing.assert_array_equal(target.numpy(), 0 * X)
 
 
 def test_a_request_keeps_the_stream_that_it_waits_for(
