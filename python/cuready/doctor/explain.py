@@ -48,6 +48,7 @@ class Rule:
     check: str = ""
     fix: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()  # where the messages were seen
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def _rule(table: Mapping[str, Any]) -> Rule:
         check=table.get("check", ""),
         fix=tuple(table.get("fix", ())),
         links=tuple(table.get("links", ())),
+        sources=tuple(table.get("source", ())),
     )
 
 
