@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from packaging.version import InvalidVersion, Version
+
 from cuready._util import data_text, tomllib
 from cuready.doctor import catalogue
 from cuready.doctor.engine import Diagnosis
@@ -49,6 +51,8 @@ class Rule:
     fix: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()  # where the messages were seen
+    yields: bool = False  # says nothing of words that a rule of higher priority has explained
+    offered: str = ""  # "newer", "older" or "around": how what is on offer lies to what was wanted
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ def _rule(table: Mapping[str, Any]) -> Rule:
         fix=tuple(table.get("fix", ())),
         links=tuple(table.get("links", ())),
         sources=tuple(table.get("source", ())),
+        yields=table.get("yields", False),
+        offered=table.get("offered", ""),
     )
 
 
@@ -136,10 +142,13 @@ def explain_text(text: str, diagnosis: Diagnosis | None = None) -> tuple[Explana
     With ``diagnosis`` a cause that was found on this machine goes before those that were not.
     """
     window = text if len(text) <= HEAD + TAIL else f"{text[:HEAD]}\n{text[-TAIL:]}"
-    hits = []
-    for place, rule in enumerate(rules()):
-        match = rule.pattern.search(window)
+    hits: list[tuple[int, int, int, Rule, re.Match[str]]] = []
+    told: list[tuple[int, int]] = []
+    order = sorted(enumerate(rules()), key=lambda item: (-item[1].priority, item[0]))
+    for place, rule in order:
+        match = _first(rule, window, told)
         if match is not None:
+            told.append(match.span())
             hits.append((-rule.priority, match.start(), place, rule, match))
     hits.sort(key=lambda hit: hit[:3])
     answers: dict[str, Explanation] = {}
@@ -149,15 +158,47 @@ def explain_text(text: str, diagnosis: Diagnosis | None = None) -> tuple[Explana
     return tuple(sorted(answers.values(), key=lambda answer: answer.here is None))
 
 
+def _first(rule: Rule, window: str, told: list[tuple[int, int]]) -> re.Match[str] | None:
+    """The first place where ``rule`` has something to say; ``told``: what others have explained."""
+    for match in rule.pattern.finditer(window):
+        start, end = match.span()
+        if rule.yields and any(first < end and start < last for first, last in told):
+            continue
+        if not rule.offered or rule.offered == _offered(match):
+            return match
+    return None
+
+
+def _offered(match: re.Match[str]) -> str:
+    """How the ``versions`` that an installer lists lie to the one that was ``wanted``."""
+    try:
+        wanted = Version(match["wanted"])
+        versions = [Version(item) for item in match["versions"].split(", ")]
+    except InvalidVersion:
+        return ""
+    if wanted in versions or (wanted.local and not any(item.local for item in versions)):
+        return ""  # a build with a local version is not missed by its number
+    if wanted < min(versions):
+        return "newer"
+    return "older" if wanted > max(versions) else "around"
+
+
+def _details(match: re.Match[str]) -> dict[str, str]:
+    """What the message names, without the number that keeps groups apart."""
+    named = {key.rstrip("0123456789"): value for key, value in match.groupdict().items() if value}
+    if "versions" in named:  # a list of hundreds tells no more than its ends
+        listed = named.pop("versions").split(", ")
+        named["offered"] = f"{listed[0]} to {listed[-1]}" if len(listed) > 1 else listed[0]
+    return named
+
+
 def _answer(
     rule: Rule, match: re.Match[str], text: str, diagnosis: Diagnosis | None
 ) -> Explanation:
     start = text.rfind("\n", 0, match.start()) + 1
     end = text.find("\n", match.end())
     line = text[start : end if end >= 0 else len(text)].strip()
-    details = {
-        name.rstrip("0123456789"): value for name, value in match.groupdict().items() if value
-    }
+    details = _details(match)
     if not rule.ids:
         return Explanation(
             rule.key, rule.title, rule.cause, rule.check, rule.fix, rule.links, line, details

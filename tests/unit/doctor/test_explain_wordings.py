@@ -91,7 +91,9 @@ def test_windows_says_with_its_number_what_failed_in_whatever_language(
     assert (answer.id, answer.alternatives) == (wanted, also)
 
 
-LOOKED_UP = re.compile(r"numba|NVRM|modprobe|cudaGetDevice\w+ returned|NCCL|WinError 1(?:26|27|114)\b")
+LOOKED_UP = re.compile(
+    r"numba|NVRM|modprobe|cudaGetDevice\w+ returned|NCCL|WinError 1(?:26|27|114)\b"
+)
 
 
 def test_wordings_say_where_they_were_seen() -> None:
