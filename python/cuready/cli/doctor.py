@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from cuready.cli import _plugin_ids
 from cuready.cli._common import (
     EXIT_FAILED,
     EXIT_INCOMPLETE,
@@ -18,6 +19,7 @@ from cuready.cli._common import (
     emit_json,
     printable,
     progress,
+    warn,
 )
 from cuready.doctor import catalogue, managed, plugins
 from cuready.doctor.engine import Diagnosis, diagnose
@@ -26,6 +28,9 @@ from cuready.doctor.registry import all_checks
 from cuready.snapshot import Snapshot
 
 FORMATS = ("text", "json", "sarif", "junit", "github")
+
+
+_OURS = frozenset({*catalogue.IDS, *catalogue.GROUPS, *managed.IDS, managed.GROUP})
 
 
 def _ids(
@@ -37,9 +42,11 @@ def _ids(
         raise click.BadParameter(
             "an id or a group is needed; `cuready doctor --list` names them all"
         )
-    known = {*catalogue.IDS, *catalogue.GROUPS, *managed.IDS, managed.GROUP}
-    for word in words:
-        if word not in known:
+    others = [word for word in words if word not in _OURS]
+    # Looking for plugins opens a file for each installed package: only where ours do not suffice.
+    bring_checks = bool(others) and bool(_plugin_ids.installed())
+    for word in others:
+        if not (bring_checks and plugins.may_be_asked_for(word)):
             close = catalogue.suggest(word)
             hint = f"did you mean {close}? " if close else ""
             raise click.BadParameter(
@@ -101,6 +108,11 @@ def doctor(
         raise click.UsageError(
             "--from takes a snapshot as it is: no --python, --prefix, --root, --deep or --network"
         )
+    theirs = [word for word in (*only, *skip) if word not in _OURS]
+    if theirs and no_plugins:
+        raise click.UsageError(
+            f"no check of ours is called {theirs[0]!r}, and with --no-plugins no other is run"
+        )
     if network and root:
         raise click.UsageError("--network tries this machine's sources, --root is another's")
     from cuready.probe.runner import ANSWER_LIMIT_S, Budget
@@ -114,7 +126,10 @@ def doctor(
     if not no_plugins:
         # Whoever asks for the network waits for the network, whose time is not the plugins'.
         snapshot = _with_plugins(snapshot, None if network else budget.left())
-        checks += plugins.checks_of(snapshot)
+        brought = plugins.checks_of(snapshot)
+        nothing = plugins.asked_for(snapshot, [word for word in only if word not in _OURS], brought)
+        checks += [*brought, *nothing]
+        _warn_of_unnamed([item.id for item in nothing])
     diagnosis = diagnose(snapshot, only=only, skip=skip, checks=checks, strict=strict)
     _print(diagnosis, snapshot, output_format, verbose=verbose)
     if diagnosis.failed:
@@ -147,15 +162,20 @@ def _with_sources(snapshot: Snapshot) -> Snapshot:
 
 def _with_plugins(snapshot: Snapshot, limit_s: float | None) -> Snapshot:
     """Let the plugins that bring checks look at the snapshot; also at one from a file."""
-    from cuready.probe import plugins as runner
-
     with progress("running plugins …"):
-        answers = runner.run_checks(snapshot, runner.TIME_LIMIT_S if limit_s is None else limit_s)
-    if not answers:
-        return snapshot
-    known = [x for x in plugins.outcomes(snapshot) if x["group"] != runner.CHECKS]
-    added = {plugins.OUTCOMES: [*known, *answers]}
-    return dataclasses.replace(snapshot, plugin_facts={**snapshot.plugin_facts, **added})
+        return _plugin_ids.run(snapshot, limit_s)
+
+
+def _warn_of_unnamed(words: Sequence[str]) -> None:
+    """Nothing was found under ``words``; where no plugin is named for one, it may be a slip."""
+    found = _plugin_ids.installed() if words else []
+    for word in words:
+        if not _plugin_ids.whose(word, found):
+            names = ", ".join(item.name for item in found)
+            warn(
+                f"nothing was found under {word}, and no plugin is named for it (here: {names}): "
+                "such an id is known only when it is found"
+            )
 
 
 def _print(diagnosis: Diagnosis, snapshot: Snapshot, output_format: str, *, verbose: bool) -> None:

@@ -17,6 +17,7 @@ from cuready.errors import InputError
 if TYPE_CHECKING:
     from cuready.doctor.engine import Diagnosis
     from cuready.doctor.explain import Explanation
+    from cuready.snapshot import Snapshot
 
 # What pip prints for every way in which an index can fail to list a project.
 _LONGEST_ID = 12
@@ -39,10 +40,14 @@ def explain(words: tuple[str, ...], here: bool, source: Path | None, output_form
     from cuready.doctor.explain import explain_entry, explain_text
 
     text = _text(words)
-    diagnosis = _diagnosis(here, source)
+    snapshot = _snapshot(here, source)
+    diagnosis = None if snapshot is None else _diagnosis(snapshot)
     known = _pages.entry(text) if len(text) < _LONGEST_ID else None
+    theirs = _of_a_plugin(text, snapshot) if known is None else None
     if known is not None:
         answers: tuple[Explanation, ...] = (explain_entry(known, diagnosis),)
+    elif theirs is not None:
+        answers = (theirs,)
     else:
         answers = explain_text(text, diagnosis)
     ladders = _ask_addresses(text, answers) if here else {}
@@ -102,18 +107,33 @@ def _both_ends(stream: BinaryIO, head: int, tail: int) -> tuple[bytes, bool]:
     return raw, len(raw) < _MOST_BYTES or not stream.read(1)
 
 
-def _diagnosis(here: bool, source: Path | None) -> Diagnosis | None:
-    if not here and source is None:
-        return None
-    from cuready.doctor.engine import diagnose
-
+def _snapshot(here: bool, source: Path | None) -> Snapshot | None:
     if source is not None:
         from cuready.snapshot import load
 
-        return diagnose(load(source))
+        return load(source)
+    if not here:
+        return None
     from cuready.probe import take
 
-    return diagnose(take())
+    return take()
+
+
+def _diagnosis(snapshot: Snapshot) -> Diagnosis:
+    from cuready.doctor.engine import diagnose
+
+    return diagnose(snapshot)
+
+
+def _of_a_plugin(text: str, snapshot: Snapshot | None) -> Explanation | None:
+    """The page of an id that a plugin gives; with ``snapshot``, of what it finds there."""
+    from cuready.doctor import plugins
+
+    if not plugins.is_id(text.upper()):
+        return None
+    from cuready.cli import _plugin_ids
+
+    return _plugin_ids.explanation(text, None if snapshot is None else _plugin_ids.run(snapshot))
 
 
 # Answers about sources; pip's message names no address, so the configured one is asked.
@@ -169,8 +189,21 @@ def _render(item: Explanation, *, asked: bool) -> str:
 
 
 def _suggest(text: str) -> None:
-    from cuready.doctor import catalogue
+    from cuready.doctor import catalogue, plugins
 
+    if plugins.is_id(text.upper()):
+        from cuready.cli import _plugin_ids
+
+        found = _plugin_ids.installed()
+        if found:
+            click.echo(
+                _common.printable(
+                    f"  no plugin is named for {text.upper()}; what ids a plugin has is then known "
+                    f"only when it finds something: cuready doctor --only {text.upper()}\n"
+                    f"  plugins here: {_plugin_ids.named(found)}"
+                )
+            )
+            return
     close = catalogue.suggest(text) if len(text) < 12 else None
     hint = "run `cuready doctor` to look at the machine itself"
     if close:

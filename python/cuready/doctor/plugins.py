@@ -7,23 +7,45 @@ Functions of ``cuready.checks`` give findings with ids of their own; those of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cuready._util import one_line
 from cuready.doctor import catalogue
 from cuready.doctor.finding import Confidence, Evidence, Finding, Fix, Risk, Severity
 from cuready.doctor.installers import for_package
-from cuready.doctor.registry import Check
+from cuready.doctor.registry import Check, Outcome, Unknown
 from cuready.snapshot import Snapshot
 
-__all__ = ["OUTCOMES", "checks_of", "outcomes", "unusable"]
+__all__ = ["OUTCOMES", "asked_for", "checks_of", "findings_of", "is_id", "may_be_asked_for",
+           "named_for", "outcomes", "unusable"]  # fmt: skip
 
 OUTCOMES = "cuready.plugins"
 """Key of ``Snapshot.plugin_facts``: how each plugin ended (see docs/reference/plugins.md)."""
 
 _LONGEST = 4000
 _ID = re.compile(r"^[A-Z][A-Z_]{1,11}[0-9]{2,3}$")
+_GROUP = re.compile(r"^[A-Z][A-Z_]{1,11}$")
+_CHECKS = "cuready.checks"
+
+
+def is_id(word: str) -> bool:
+    """Whether a plugin may give findings of the id ``word``: its form, and a group not of ours."""
+    return bool(_ID.match(word)) and catalogue.group_of(word) not in catalogue.GROUPS
+
+
+def may_be_asked_for(word: str) -> bool:
+    """Whether ``word`` is an id or a group that a plugin may have."""
+    return is_id(word) or bool(_GROUP.match(word) and word not in catalogue.GROUPS)
+
+
+def named_for(name: str, word: str) -> bool:
+    """Whether a plugin whose entry point is called ``name`` gives the id or group ``word``.
+
+    One is named for an id of its own (``ACME01``) or for their group (``acme``), in any case.
+    """
+    name, word = name.upper(), word.upper()
+    return word in (name, catalogue.group_of(name)) or catalogue.group_of(word) == name
 
 
 def outcomes(snapshot: Snapshot, group: str | None = None) -> list[Mapping[str, Any]]:
@@ -36,13 +58,46 @@ def outcomes(snapshot: Snapshot, group: str | None = None) -> list[Mapping[str, 
 
 def checks_of(snapshot: Snapshot) -> tuple[Check, ...]:
     """One check for each id that a ``cuready.checks`` function found something under."""
+    found = findings_of(snapshot)
+    return tuple(Check(name, _giving(items), (), ()) for name, items in found.items())
+
+
+def findings_of(snapshot: Snapshot) -> dict[str, list[Finding]]:
+    """What the ``cuready.checks`` functions found, by id."""
     found: dict[str, list[Finding]] = {}
-    for item in outcomes(snapshot, "cuready.checks"):
+    for item in outcomes(snapshot, _CHECKS):
         for answer in _answers(item):
             read = _finding(answer, item)
             if isinstance(read, Finding):
                 found.setdefault(read.id, []).append(read)
-    return tuple(Check(name, _giving(items), (), ()) for name, items in found.items())
+    return found
+
+
+def asked_for(
+    snapshot: Snapshot, words: Sequence[str], found: Sequence[Check]
+) -> tuple[Check, ...]:
+    """A check for each of ``words`` that no plugin has ``found`` anything under.
+
+    Without an answer is one whose plugins gave none; of an id that no plugin is named for, that
+    may have been any of them.
+    """
+    known = {name for item in found for name in (item.id, catalogue.group_of(item.id))}
+    return tuple(
+        Check(word, _nothing(snapshot, word), (), ())
+        for word in words
+        if word not in known and may_be_asked_for(word)
+    )
+
+
+def _nothing(snapshot: Snapshot, word: str) -> Any:
+    ran = outcomes(snapshot, _CHECKS)
+    named = [item for item in ran if named_for(str(item["name"]), word)]
+    failed = [(item["name"], why) for item in named or ran if (why := unusable(item))]
+
+    def outcome(_: Snapshot) -> Outcome:
+        return Unknown(f"plugin {failed[0][0]}: {failed[0][1]}") if failed else ()
+
+    return outcome
 
 
 def _giving(items: list[Finding]) -> Any:
