@@ -34,6 +34,7 @@ __all__ = [
     "reinstall_fitting",
     "system_command",
     "system_install",
+    "windows_driver",
 ]
 
 # From PyPI name to conda-forge name, where they differ.
@@ -396,6 +397,12 @@ def install_packages(platform: Platform, packages: SystemPackages) -> tuple[str,
         return tuple(word for pair in zip(clones, builds, strict=True) for word in pair)
     manager = system_manager(platform)
     return (system_command(platform, *_INSTALL[manager], *packages.names),)
+
+
+def windows_driver() -> tuple[str, str]:
+    """The pages of NVIDIA's driver for Windows, and of the program that installs it."""
+    row = tomllib.loads(data_text("cuready.doctor", "data/windows_driver.toml"))
+    return row["page"], row["app"]
 
 
 def install_driver(

@@ -64,3 +64,18 @@ def test_a_distribution_without_a_row_gets_what_the_default_one_has() -> None:
         "fabric-manager", Platform(distro_id="arch"), branch=580, version="580.1"
     )
     assert found.names == ("nvidia-fabricmanager-580",)
+
+
+def test_the_driver_for_windows_is_had_from_nvidia_and_from_no_winget_package() -> None:
+    from tests.zoo.broken_visibility import wsl_without_windows_driver
+
+    from cuready.doctor.engine import diagnose
+
+    (found,) = [f for f in diagnose(wsl_without_windows_driver()).findings if f.id == "WSL01"]
+    row = tomllib.loads(
+        resources.files("cuready.doctor").joinpath("data/windows_driver.toml").read_text("utf-8")
+    )
+    assert row["source"] and re.fullmatch(r"20\d\d-\d\d", row["as_of"])
+    (fix,) = found.fix
+    assert not any("winget" in command for command in fix.commands)
+    assert row["page"] in fix.note and row["page"] in found.links

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cuready.doctor import catalogue, facts
 from cuready.doctor.checks._images import half_a_driver_in_image, with_both
 from cuready.doctor.finding import Evidence, Finding, Fix, Risk, Severity
-from cuready.doctor.installers import join, system_command, system_install
+from cuready.doctor.installers import join, system_command, system_install, windows_driver
 from cuready.doctor.registry import Outcome, Skipped, Unknown, check
 from cuready.snapshot import Snapshot
 
@@ -253,6 +253,7 @@ def wsl_without_driver(snapshot: Snapshot) -> Outcome:
     if platform.wsl is None:
         return Skipped("not in WSL")
     wanted = facts.wants_cuda(snapshot)
+    links: tuple[str, ...] = ()
     if platform.wsl == 1:
         cause = "This is WSL 1, which has no GPU; CUDA needs WSL 2."
         fix = Fix(
@@ -272,15 +273,14 @@ def wsl_without_driver(snapshot: Snapshot) -> Outcome:
             "WSL 2 has no libcuda from Windows: the NVIDIA driver for Windows is missing or "
             "too old."
         )
+        page, app = windows_driver()
+        links = (page,)
         fix = Fix(
-            (
-                "winget.exe install --exact --id Nvidia.GeForceExperience",
-                "wsl.exe --update",
-                "wsl.exe --shutdown",
-            ),
-            "or install the driver from nvidia.com; never install a Linux driver inside WSL",
+            ("wsl.exe --update", "wsl.exe --shutdown"),
+            f"once the driver is installed in Windows, from {page} or by the NVIDIA App ({app}); "
+            "never install a Linux driver inside WSL",
             risk=Risk.MEDIUM,
-        )  # fmt: skip
+        )
         state = "not read" if dxg is None else ("there" if dxg.exists else "not there")
         evidence = [Evidence("/dev/dxg", state), Evidence(WSL_LIBRARIES, "no libcuda.so.1")]
     return [
@@ -291,6 +291,7 @@ def wsl_without_driver(snapshot: Snapshot) -> Outcome:
             evidence=evidence,
             explains=("WSL02", "DRV13"),
             fix=(fix,),
+            links=links,
         )
     ]
 
