@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from cuready.doctor import catalogue, facts
 from cuready.doctor.finding import Evidence, Finding, Fix, Risk, Severity
@@ -130,15 +131,29 @@ def _wrong_home(snapshot: Snapshot) -> list[Finding]:
         for variables, item in named
         if variables and not (item.exists and item.nvcc)
     ]
+    usable = [(" and ".join(v), item) for v, item in named if v and item.exists and item.nvcc]
+    usable.sort(
+        key=lambda pair: not pair[0].startswith(HOME_VARIABLES[0])
+    )  # a build takes it first
+    return [*useless, *_disagreeing(snapshot, usable)]
+
+
+def _disagreeing(snapshot: Snapshot, usable: list[tuple[str, CudaToolkit]]) -> Iterator[Finding]:
+    """The nvcc on PATH and a second variable, where they are not of the toolkit of the first."""
+    if not usable:
+        return
+    variable, chosen = usable[0]
     on_path = next((item for item in snapshot.toolkits if "PATH" in item.found_by), None)
-    if useless or on_path is None:
-        return useless
-    theirs = facts.version(on_path.nvcc_version)
-    for variables, item in named:
-        ours = facts.version(item.version)
-        if variables and ours and theirs and ours.release[:2] != theirs.release[:2]:
-            return [_two_at_once(" and ".join(variables), item, on_path)]
-    return []
+    if on_path is not None and _differ(chosen.version, on_path.nvcc_version):
+        yield _two_at_once(variable, chosen, on_path)
+    for other, item in usable[1:]:
+        if _differ(chosen.version, item.version):
+            yield _two_variables(variable, chosen, other, item)
+
+
+def _differ(ours: str | None, theirs: str | None) -> bool:
+    first, second = facts.version(ours), facts.version(theirs)
+    return bool(first and second and first.release[:2] != second.release[:2])
 
 
 def _useless(snapshot: Snapshot, variables: tuple[str, ...], item: CudaToolkit) -> Finding:
@@ -183,12 +198,26 @@ def _two_at_once(variable: str, named: CudaToolkit, on_path: CudaToolkit) -> Fin
     )
 
 
+def _two_variables(variable: str, chosen: CudaToolkit, other: str, item: CudaToolkit) -> Finding:
+    return catalogue.finding(
+        "BLD03",
+        subject=other,
+        title=f"{variable} and {other} name two CUDA toolkits",
+        cause=f"{variable} is CUDA {chosen.version}, {other} is CUDA {item.version}: torch's "
+        f"extensions are built with the first, what reads {other} alone with the second.",
+        evidence=(Evidence(variable, chosen.path), Evidence(other, item.path)),
+        fix=(Fix((f"export {other}={join([chosen.path])}",), "or the other way round"),),
+    )
+
+
 def _two_in_library_path(snapshot: Snapshot) -> list[Finding]:
     """Libraries of two CUDA releases in LD_LIBRARY_PATH.
 
     Where both have one soname, the first is loaded for programs of the second: a warning. Where
     only the bare ``libcudart.so`` is common (of two majors), it matters to what opens that name.
+    It is one variable that is wrong, whatever number of toolkits it names: one finding.
     """
+    pairs = []
     known = [(item, facts.version(item.version)) for item in snapshot.loader.cuda_folders]
     release = {item.path: version.release[:2] for item, version in known if version}
     for place, (second, _) in enumerate(known):
@@ -198,35 +227,52 @@ def _two_in_library_path(snapshot: Snapshot) -> list[Finding]:
                 set(first.names) & set(second.names), key=lambda name: (len(name), name)
             )
             if ours and theirs and ours != theirs and common:
-                return [_shadowed(snapshot, first, second, common)]
-    return []
+                pairs.append((first, second, common))
+                break  # the first that hides it
+    # Programs find the libraries of another major by their own names: no reason to lose those.
+    real = [pair for pair in pairs if not _sonames(pair[2])[0].endswith(".so")]
+    return [_shadowed(snapshot, real or pairs)] if pairs else []
 
 
-def _shadowed(
-    snapshot: Snapshot, first: CudaFolder, second: CudaFolder, common: list[str]
-) -> Finding:
-    sonames = [name for name in common if not name.endswith(".so")]
-    shown = ", ".join((sonames or common)[:3])
-    entries = [entry for entry in snapshot.loader.ld_library_path if entry != second.entry]
+def _shadowed(snapshot: Snapshot, pairs: list[tuple[CudaFolder, CudaFolder, list[str]]]) -> Finding:
+    told: list[str] = []
+    evidence: dict[str, str] = {}
+    for first, second, common in pairs:
+        shown = ", ".join(_sonames(common)[:3])
+        told.append(
+            f"{shown} of CUDA {first.version} in {first.entry} comes before that of CUDA "
+            f"{second.version} in {second.entry}"
+        )
+        for item in (first, second):
+            evidence.setdefault(item.path, f"CUDA {item.version}: {shown}")
+    hidden = {second.entry for _, second, _ in pairs}
+    entries = [entry for entry in snapshot.loader.ld_library_path if entry not in hidden]
+    kept = " and ".join(dict.fromkeys(str(first.version) for first, _, _ in pairs
+                                      if first.entry not in hidden))  # fmt: skip
     return catalogue.finding(
         "BLD03",
         subject="LD_LIBRARY_PATH",
-        title="LD_LIBRARY_PATH names two CUDA toolkits",
-        severity=Severity.WARNING if sonames else Severity.INFO,
-        cause=f"{shown} of CUDA {first.version} in {first.entry} comes before that of CUDA "
-        f"{second.version} in {second.entry}: programs of either get the first.",
+        title="LD_LIBRARY_PATH names two CUDA toolkits"
+        if len(pairs) == 1
+        else "LD_LIBRARY_PATH names several CUDA toolkits",
+        severity=Severity.INFO if _sonames(pairs[0][2])[0].endswith(".so") else Severity.WARNING,
+        cause=f"{'; '.join(told)}: programs of either get the first.",
         evidence=(
             Evidence("LD_LIBRARY_PATH", ":".join(snapshot.loader.ld_library_path)),
-            Evidence(first.path, f"CUDA {first.version}: {shown}"),
-            Evidence(second.path, f"CUDA {second.version}: {shown}"),
+            *(Evidence(path, detail) for path, detail in evidence.items()),
         ),
         fix=(
             Fix(
                 (f"export LD_LIBRARY_PATH={join([':'.join(entries)])}",),
-                f"keeps CUDA {first.version}, which is found now; wheels of torch need neither",
+                f"keeps CUDA {kept}, which is found now; wheels of torch need neither",
             ),
         ),
     )
+
+
+def _sonames(names: list[str]) -> list[str]:
+    """Those with a version; where there is none, the bare names that only linkers read."""
+    return [name for name in names if not name.endswith(".so")] or names
 
 
 @check("BLD04", needs=("toolchain", "distributions"))

@@ -70,16 +70,20 @@ def _symbols(
     return found
 
 
-def out_of_the_way(snapshot: Snapshot, how: Resolution | None) -> tuple[Fix, ...]:
-    """Take the search folder away that brought the wrong copy."""
+def out_of_the_way(
+    snapshot: Snapshot, how: Resolution | None = None, *more: Resolution
+) -> tuple[Fix, ...]:
+    """Take the search folder away that brought the wrong copy, and those that brought ``more``."""
     if how is None or how.path is None:
         return ()
     if how.rule == "LD_LIBRARY_PATH":
-        entries = [entry for entry in snapshot.loader.ld_library_path if entry != how.entry]
+        gone = [item.entry for item in (how, *more) if item.rule == how.rule and item.entry]
+        entries = [entry for entry in snapshot.loader.ld_library_path if entry not in gone]
         command = (
             f"export LD_LIBRARY_PATH={':'.join(entries)}" if entries else "unset LD_LIBRARY_PATH"
         )
-        return (Fix((command,), f"without {how.entry}; look for it in ~/.bashrc and module files"),)
+        without = " and ".join(dict.fromkeys(gone)) or how.entry
+        return (Fix((command,), f"without {without}; look for it in ~/.bashrc and module files"),)
     if how.rule in ("ld.so.cache", "default"):
         return (
             Fix((), f"{how.path} belongs to the system: remove its package, or use a container"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 from cuready.doctor import catalogue, facts, things
 from cuready.doctor.checks.libraries import NOTHING_WALKED, out_of_the_way, owner_name
@@ -21,28 +24,75 @@ def _opened_by(snapshot: Snapshot, opener: str) -> list[tuple[LibraryFile, Resol
     ]
 
 
+@dataclass(frozen=True)
+class _Hit:
+    """One thing that a wrong copy of cuDNN does, and the finding that it would be by itself."""
+
+    place: str  # what brings the copy: the variable, or a folder of the system
+    folders: frozenset[str]  # those of the files that do not go together
+    brought: tuple[Resolution, ...]
+    tell: Callable[[tuple[Fix, ...]], Finding]
+
+
 @check("LIB05", needs=("libraries",))
 def mixed_cudnn(snapshot: Snapshot) -> Outcome:
-    """cuDNN's parts, or cuDNN itself, come from another folder than the installed wheel's."""
+    """cuDNN's parts, or cuDNN itself, come from another folder than the installed wheel's.
+
+    One place that brings the wrong copy is one finding, of the worst that the copy does.
+    """
     if not snapshot.libraries:
         return NOTHING_WALKED
+    worst: dict[str, _Hit] = {}
+    brought: dict[str, list[Resolution]] = {}
+    for hit in (*_foreign_parts(snapshot), *_lacking(snapshot), *_hiding(snapshot)):
+        known = hit.place
+        if known not in worst:  # the other side of what was told already is no second fault
+            known = next((k for k, told in worst.items() if told.folders & hit.folders), known)
+        worst.setdefault(known, hit)
+        brought.setdefault(known, []).extend(hit.brought)
+    return [hit.tell(out_of_the_way(snapshot, *brought[place])) for place, hit in worst.items()]
+
+
+def _place(how: Resolution) -> str:
+    return how.rule if how.rule == "LD_LIBRARY_PATH" else posixpath.dirname(how.path or "")
+
+
+def _foreign_parts(snapshot: Snapshot) -> Iterator[_Hit]:
     parts = {
-        item.soname: item
+        (item.soname, item.path): item
         for _, item in _opened_by(snapshot, "libcudnn.so")
         if item.path and posixpath.dirname(item.path) != posixpath.dirname(item.wanted_by)
         and item.rule != "already loaded"
     }  # fmt: skip
-    if parts:
-        return [_mixed(snapshot, list(parts.values()))]
+    grouped: dict[str, list[Resolution]] = {}
+    for item in parts.values():
+        grouped.setdefault(_place(item), []).append(item)
+    for place, items in grouped.items():
+        folders = frozenset(posixpath.dirname(item.path or "") for item in items)
+        yield _Hit(place, folders, tuple(items), partial(_mixed, place, items))
+
+
+def _lacking(snapshot: Snapshot) -> Iterator[_Hit]:
     for library in snapshot.libraries:
         broken = next((s for s in library.unresolved if s.symbol.startswith("cudnn")), None)
-        if broken is not None and library.error_text:
-            return [_older(snapshot, library, broken.symbol, broken.provider)]
+        if broken is None or not library.error_text:
+            continue
+        how = next((item for item in library.resolutions if item.path == broken.provider), None)
+        provider = posixpath.dirname(broken.provider or "")
+        yield _Hit(
+            _place(how) if how else provider,
+            frozenset(filter(None, (provider, posixpath.dirname(broken.wanted_by)))),
+            () if how is None else (how,),
+            partial(_older, snapshot, library, broken.symbol, broken.provider),
+        )
+
+
+def _hiding(snapshot: Snapshot) -> Iterator[_Hit]:
     for library in snapshot.libraries:
         for item in library.resolutions:
             if item.soname.startswith("libcudnn.so") and _hides_a_wheel(snapshot, item):
-                return [_hidden(snapshot, item)]
-    return []
+                folder = frozenset((posixpath.dirname(item.path or ""),))
+                yield _Hit(_place(item), folder, (item,), partial(_hidden, item))
 
 
 def _hides_a_wheel(snapshot: Snapshot, item: Resolution) -> bool:
@@ -52,17 +102,17 @@ def _hides_a_wheel(snapshot: Snapshot, item: Resolution) -> bool:
     )
 
 
-def _mixed(snapshot: Snapshot, parts: list[Resolution]) -> Finding:
+def _mixed(place: str, parts: list[Resolution], fix: tuple[Fix, ...]) -> Finding:
     first = parts[0]
     return catalogue.finding(
         "LIB05",
-        subject="cudnn",
+        subject=place,
         title="The parts of cuDNN come from two places",
         cause=f"{first.wanted_by} opens {first.soname} by name, and {first.rule} gives "
         f"{first.path}: parts of two cuDNN releases do not work together.",
         evidence=[Evidence(item.rule, f"{item.soname} => {item.path}") for item in parts[:4]],
         about=[_either(item) for item in parts],
-        fix=out_of_the_way(snapshot, first),
+        fix=fix,
     )
 
 
@@ -71,29 +121,34 @@ def _either(item: Resolution) -> frozenset[str]:
     return frozenset((item.soname, item.wanted_by, item.path or item.soname))
 
 
-def _older(snapshot: Snapshot, library: LibraryFile, symbol: str, provider: str | None) -> Finding:
-    how = next((item for item in library.resolutions if item.path == provider), None)
+def _older(
+    snapshot: Snapshot,
+    library: LibraryFile,
+    symbol: str,
+    provider: str | None,
+    fix: tuple[Fix, ...],
+) -> Finding:
     return catalogue.finding(
         "LIB05",
-        subject="cudnn",
+        subject=posixpath.dirname(provider or "") or "cudnn",
         cause=f"{library.path} needs {symbol}, and {provider or 'the cuDNN found'} lacks it.",
         evidence=[Evidence(library.path, library.error_text or "")],
         about=[things.owner(snapshot, library) | ({provider} if provider else frozenset())],
-        fix=out_of_the_way(snapshot, how),
+        fix=fix,
     )
 
 
-def _hidden(snapshot: Snapshot, item: Resolution) -> Finding:
+def _hidden(item: Resolution, fix: tuple[Fix, ...]) -> Finding:
     return catalogue.finding(
         "LIB05",
-        subject="cudnn",
+        subject=_place(item),
         severity=Severity.WARNING,
         confidence=Confidence.LIKELY,
         cause=f"{item.rule} gives {item.path} for {item.soname}, before {item.shadows[0]} of the "
         "installed wheel. When it is older than that, torch reports a version incompatibility.",
         evidence=[Evidence(item.rule, f"{item.soname} => {item.path}")],
         about=things.each([item.path or item.soname]),  # the wheel's may be as whole as can be
-        fix=out_of_the_way(snapshot, item),
+        fix=fix,
     )
 
 
