@@ -52,7 +52,8 @@ class Rule:
     links: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()  # where the messages were seen
     yields: bool = False  # says nothing of words that a rule of higher priority has explained
-    offered: str = ""  # "newer", "older" or "around": how what is on offer lies to what was wanted
+    # "newer", "older", "around": how what is on offer lies to what was wanted; "withheld": left out
+    offered: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,8 @@ def _first(rule: Rule, window: str, told: list[tuple[int, int]]) -> re.Match[str
 
 def _offered(match: re.Match[str]) -> str:
     """How the ``versions`` that an installer lists lie to the one that was ``wanted``."""
+    if "withheld" in match.re.groupindex:
+        return "withheld" if match["wanted"] in _withheld(match["withheld"]) else ""
     try:
         wanted = Version(match["wanted"])
         versions = [Version(item) for item in match["versions"].split(", ")]
@@ -183,9 +186,17 @@ def _offered(match: re.Match[str]) -> str:
     return "older" if wanted > max(versions) else "around"
 
 
+def _withheld(listed: str) -> dict[str, str]:
+    """``1.26.1 Requires-Python >=3.9,<3.13; …``: the version, and the Pythons that it runs on."""
+    pairs = (item.strip().partition(" Requires-Python ") for item in listed.split(";"))
+    return {version: pythons for version, _, pythons in pairs if pythons}
+
+
 def _details(match: re.Match[str]) -> dict[str, str]:
     """What the message names, without the number that keeps groups apart."""
     named = {key.rstrip("0123456789"): value for key, value in match.groupdict().items() if value}
+    if "withheld" in named:
+        named["python"] = _withheld(named.pop("withheld"))[named["wanted"]]
     if "versions" in named:  # a list of hundreds tells no more than its ends
         listed = named.pop("versions").split(", ")
         named["offered"] = f"{listed[0]} to {listed[-1]}" if len(listed) > 1 else listed[0]

@@ -53,6 +53,17 @@ def test_an_installer_that_finds_no_wheel_shows_why(text: str, wanted: str) -> N
     assert [item.id for item in explain_text(text)] == [wanted]
 
 
+def test_the_pythons_of_a_release_that_pip_left_out_are_told() -> None:
+    text = (
+        "ERROR: Ignored the following versions that require a different python version: 1.21.2 "
+        "Requires-Python >=3.7,<3.11; 1.21.3 Requires-Python >=3.7,<3.11\n"
+        f"{NOT_FOUND} numpy==1.21.3 (from versions: 1.3.0, 1.21.1, 1.22.0)\n"
+    )
+    (answer,) = explain_text(text)
+    told = {"package": "numpy", "wanted": "1.21.3", "python": ">=3.7,<3.11"}
+    assert (answer.id, answer.details) == ("pip-other-python", told)
+
+
 def test_versions_that_another_package_needs_say_nothing_of_this_one() -> None:
     """pip lists what it skipped of every package; none of these is the numba that was wanted."""
     text = (
