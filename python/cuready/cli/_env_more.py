@@ -29,7 +29,7 @@ def verify(environment: str, verbose: bool, output_format: str) -> int:
     from cuready.env import verify as proving
     from cuready.env.maintain import recipe_of
 
-    path, state = _env_work.found_state(environment)
+    path, state = _env_work.found_state(environment, in_place=True)
     proofs = _env_work.proofs_for(_env_work.read_machine(), wanted=True)
     with _env_output.StatusLine() as status:
         found = proving.verify(
@@ -70,12 +70,14 @@ def repair(
     Every file of ENVIRONMENT is compared with its digest.
     """
     from cuready.env import drift, maintain
+    from cuready.env.moved import require_in_place
     from cuready.env.registry import find
 
     path = find(environment).prefix
     with contextlib.ExitStack() as stack:
         stack.enter_context(_env_work.held_and_settled(path))
         state = maintain.state_of(path)
+        require_in_place(path, state)
         if dry_run:
             found, made = drift.damage(path, state), None
         else:
@@ -215,7 +217,7 @@ def activate(environment: str, shell: str | None, output_format: str) -> int:
     """
     from cuready.env.activate import activation_script, guess_shell
 
-    path, state = _env_work.found_state(environment)
+    path, state = _env_work.found_state(environment, in_place=True)
     chosen = shell or guess_shell()
     text = activation_script(path, state, chosen)
     if output_format == "json":

@@ -207,10 +207,17 @@ def held_and_settled(prefix: Path) -> contextlib.ExitStack:
     return stack
 
 
-def found_state(what: str) -> tuple[Path, State]:
-    """The environment that a name or path means. Raises InputError, EnvError."""
+def found_state(what: str, *, in_place: bool = False) -> tuple[Path, State]:
+    """The environment that a name or path means. Raises InputError, EnvError.
+
+    ``in_place``: it is about to be run or changed, so it must be where it was made.
+    """
     from cuready.env.maintain import state_of
+    from cuready.env.moved import require_in_place
     from cuready.env.registry import find
 
     entry = find(what)
-    return entry.prefix, state_of(entry.prefix)
+    state = state_of(entry.prefix)
+    if in_place:
+        require_in_place(entry.prefix, state)
+    return entry.prefix, state

@@ -120,7 +120,8 @@ def list_environments(output_format: str) -> int:
     width = max((len(item.name) for item in found), default=0)
     for item in found:
         what = item.recipe if item.status == "ready" else item.status
-        click.echo(f"{item.name:<{width}}  {what:<12}  {item.prefix}")
+        origin = f"  (moved from {item.moved_from})" if item.moved_from else ""
+        click.echo(f"{item.name:<{width}}  {what:<12}  {item.prefix}{origin}")
     if not found:
         click.echo("no environments yet: `cuready env create RECIPE` makes one", err=True)
     return _common.EXIT_OK
@@ -134,15 +135,19 @@ def show(environment: str, output_format: str) -> int:
 
     ENVIRONMENT is a name, or a folder.
     """
+    from cuready.env.moved import moved
     from cuready.env.pip.records import installed
 
     path, state = _env_work.found_state(environment)
     packages = installed(path)
+    wrong = moved(path, state)
+    code = _common.EXIT_OK if wrong is None else wrong.exit_code
     if output_format == "json":
         listed = [{"name": item.name, "version": item.version} for item in packages.values()]
-        body = {"environment": {**state.to_dict(), "prefix": str(path)}, "packages": listed}
+        place = {"prefix": str(path), "moved_from": wrong.details["moved_from"] if wrong else ""}
+        body = {"environment": {**state.to_dict(), **place}, "packages": listed}
         _common.emit_json(_common.document(body))
-        return _common.EXIT_OK
+        return code
     click.echo(f"{state.name}: recipe {state.recipe}, {state.kind}, Python {state.python}")
     click.echo(f"at {path}, made {state.created}, changed {state.changed}")
     for reason in state.decision.get("reasons", ()):
@@ -154,6 +159,8 @@ def show(environment: str, output_format: str) -> int:
     click.echo(f"proofs: {counts or 'none were run'}")
     for item in packages.values():
         click.echo(f"  {item.name} {item.version}")
+    if wrong is not None:
+        raise wrong
     return _common.EXIT_OK
 
 
@@ -254,7 +261,7 @@ def update(
     path = find_environment(environment).prefix
     with contextlib.ExitStack() as stack:
         stack.enter_context(_env_work.held_and_settled(path))
-        path, state = _env_work.found_state(str(path))
+        path, state = _env_work.found_state(str(path), in_place=True)
         source = recipe or state.recipe_path
         wanted = find(source) if recipe or Path(source).is_file() else recipe_of(state)
         if wanted.uses_conda != (state.kind == "conda"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from cuready.snapshot import Snapshot
 __all__ = ["GROUP", "IDS", "checks_for"]
 
 GROUP = "ENV"
-IDS = ("ENV01", "ENV02", "ENV03")
+IDS = ("ENV01", "ENV02", "ENV03", "ENV04")
 SHOWN = 6
 
 
@@ -23,6 +24,10 @@ def checks_for(snapshot: Snapshot) -> tuple[Check, ...]:
 
 def _where(managed: Mapping[str, Any]) -> str:
     return f"{managed.get('prefix')}/.cuready/env.json"
+
+
+def _command(prefix: Any, name: str, *more: str) -> str:
+    return " ".join(("cuready env", name, shlex.quote(str(prefix)), *more))
 
 
 @check("ENV01", needs=("managed",), systems=())
@@ -46,9 +51,7 @@ def drifted(snapshot: Snapshot) -> Outcome:
         title="The environment is not what was installed any more",
         cause=f"{name} differs from its lock: {'; '.join(told[:SHOWN])}{more}",
         evidence=tuple(Evidence(_where(snapshot.managed), item) for item in told[:20]),
-        fix=(Fix((f"cuready env repair {prefix}",), "puts back what the lock says"),)
-        if lost
-        else (),
+        fix=(Fix((_command(prefix, "repair"),), "puts back what the lock says"),) if lost else (),
         subject=str(prefix),
     )
     return (found,)
@@ -66,7 +69,7 @@ def unfinished(snapshot: Snapshot) -> Outcome:
         title="The environment was not finished",
         cause=f"a cuready that was making or changing {prefix} was killed",
         evidence=(Evidence(f"{prefix}/.cuready/journal.json", "is there"),),
-        fix=(Fix((f"cuready env repair {prefix}",), "finishes it, or takes it back"),),
+        fix=(Fix((_command(prefix, "repair"),), "finishes it, or takes it back"),),
         subject=str(prefix),
     )
     return (found,)
@@ -85,7 +88,27 @@ def unproved(snapshot: Snapshot) -> Outcome:
         title="The environment has not proved what its recipe promises",
         cause=f"{failed} of its proofs failed when it was made or changed",
         evidence=(Evidence(_where(snapshot.managed), f"verified: {failed} failed"),),
-        fix=(Fix((f"cuready env verify {prefix}",), "runs them again, and says why they fail"),),
+        fix=(Fix((_command(prefix, "verify"),), "runs them again, and says why they fail"),),
+        subject=str(prefix),
+    )
+    return (found,)
+
+
+@check("ENV04", needs=("managed",), systems=())
+def moved(snapshot: Snapshot) -> Outcome:
+    """An environment whose scripts name another folder than the one that it is in."""
+    made, prefix = snapshot.managed.get("made_at"), snapshot.managed.get("prefix")
+    if snapshot.managed.get("made_here") is not False:  # None: nobody knows
+        return ()
+    anew = _command(prefix, "clone", "--name NAME")
+    found = Finding(
+        id="ENV04",
+        severity=Severity.ERROR,
+        title="The environment was moved or copied",
+        cause=f"{prefix} was made at {made}, and its scripts still lead there",
+        evidence=(Evidence(_where(snapshot.managed), f"made at {made}"),),
+        explains=("ENV01", "ENV03"),
+        fix=(Fix((anew,), f"makes it anew from its locks; or move it back to {made}"),),
         subject=str(prefix),
     )
     return (found,)
@@ -97,4 +120,4 @@ def _registered(function: Any) -> Check:
     return found
 
 
-CHECKS: tuple[Check, ...] = tuple(map(_registered, (drifted, unfinished, unproved)))
+CHECKS: tuple[Check, ...] = tuple(map(_registered, (drifted, unfinished, unproved, moved)))

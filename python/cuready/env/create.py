@@ -86,7 +86,7 @@ def settle(prefix: Path) -> str:
     done = recover(prefix) if interrupted(prefix) is not None else ""
     entry = files.read_journal(prefix)
     if entry is not None:
-        if files.read_state(prefix) is None:
+        if not files.marked(prefix):
             files.remove_tree(prefix)
             registry.forget(prefix)
             done = "rolled back"
@@ -382,6 +382,8 @@ def _state(plan: EnvPlan, before: State | None, locks: tuple[str, str]) -> State
         python=plan.pip.python,
         created=before.created if before else now,
         changed=now,
+        # Whatever else leads here now: the scripts name the path that it was made by.
+        prefix=(before and before.prefix) or str(plan.prefix.absolute()),
         decision=decision_document(plan.decision),
         target=target_document(plan.target),
         variables=dict(plan.recipe.variables),

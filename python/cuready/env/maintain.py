@@ -13,6 +13,7 @@ from cuready.env import registry
 from cuready.env.conda.history import withdraw
 from cuready.env.create import Made, Proofs, carry_out
 from cuready.env.drift import Damage, damage
+from cuready.env.moved import require_in_place
 from cuready.env.pip.lock import loads
 from cuready.env.plan import EnvPlan, LockFiles, Settings, plan_environment, target_from
 from cuready.env.prefix import State
@@ -29,12 +30,16 @@ def state_of(prefix: Path) -> State:
     state = files.read_state(prefix)
     if state is not None:
         return state
+    files.require_readable(prefix)
     if files.read_journal(prefix) is not None:
         raise EnvError(
             f"{prefix} was not finished", hint="`cuready env create` again, or `cuready env remove`"
         )
     if not prefix.exists():
-        raise EnvError(f"there is no environment at {prefix}")
+        raise EnvError(
+            f"there is no environment at {prefix}",
+            hint="where it was moved it is found by its path; `cuready env list` names the others",
+        )
     raise EnvError(f"{prefix} was not made by cuready", hint="`cuready env list` says what was")
 
 
@@ -62,6 +67,7 @@ def repair(prefix: Path, settings: Settings, proofs: Proofs) -> tuple[list[Damag
     holds the prefix and has settled it.
     """
     state = state_of(prefix)
+    require_in_place(prefix, state)
     found = damage(prefix, state)
     if not found:
         return found, None
@@ -107,8 +113,7 @@ def remove(prefix: Path) -> None:
     """Delete an environment that cuready made, whole or not. Raises EnvError for any other."""
     real = prefix.resolve()  # behind a link there is more to remove than the link
     if prefix.is_dir():
-        ours = files.read_state(prefix) or files.read_journal(prefix)
-        if ours is None:
+        if not files.marked(prefix) and files.read_journal(prefix) is None:
             raise EnvError(
                 f"{prefix} was not made by cuready", hint="whoever made it can remove it"
             )

@@ -40,11 +40,13 @@ __all__ = [
     "default_prefix",
     "held",
     "identity",
+    "marked",
     "python_of",
     "read_journal",
     "read_state",
     "remove_tree",
     "require_python",
+    "require_readable",
     "write_journal",
     "write_state",
 ]
@@ -68,6 +70,7 @@ class State:
         records: sha256 of each pip package's RECORD, by name.
         packages: ``{"pip": {name: version}, "conda": {name: "version build"}}``, as locked.
         verified: the last verification's document; empty when there was none.
+        prefix: the folder that it was made in; empty where an older cuready made it.
     """
 
     name: str
@@ -87,6 +90,7 @@ class State:
     records: Mapping[str, str] = field(default_factory=dict)
     packages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     verified: Mapping[str, Any] = field(default_factory=dict)
+    prefix: str = ""
     tool_version: str = __version__
     schema_version: int = SCHEMA_VERSION
 
@@ -96,9 +100,18 @@ class State:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> State:
-        """Read it back; fields of a newer cuready are left out. Raises KeyError, TypeError."""
-        names = {item.name for item in dataclasses.fields(cls)}
-        return cls(**{key: value for key, value in document.items() if key in names})
+        """Read it back; fields of a newer cuready are left out. Raises TypeError."""
+        known = {
+            item.name: document[item.name]
+            for item in dataclasses.fields(cls)
+            if item.name in document
+        }
+        made = cls(**known)
+        for item in dataclasses.fields(cls):
+            form = {"str": str, "int": int}.get(str(item.type), Mapping)
+            if not isinstance(getattr(made, item.name), form):
+                raise TypeError(f"{item.name}: not a {form.__name__}")
+        return made
 
 
 # --- places --------------------------------------------------------------------------------------
@@ -177,6 +190,7 @@ def check_place(prefix: Path) -> None:
                     f"{prefix} is an environment already",
                     hint="`cuready env update` changes it, `cuready env remove` removes it",
                 )
+            require_readable(prefix)
             if inside and read_journal(prefix) is None:
                 raise EnvError(f"{prefix} is not empty", hint="choose another --prefix")
         _writable(prefix)
@@ -222,12 +236,30 @@ def held(prefix: Path) -> Iterator[None]:
 
 
 def read_state(prefix: Path) -> State | None:
-    """What the environment is; None when it was not made by cuready, or not finished."""
+    """What the environment is; None when it was not made by cuready, or not finished.
+
+    None too when its marker cannot be read: see :func:`marked`.
+    """
     document = _read(prefix / FOLDER / STATE)
     try:
         return State.from_dict(document) if document is not None else None
-    except (KeyError, TypeError):
+    except TypeError:
         return None
+
+
+def marked(prefix: Path) -> bool:
+    """Whether an environment of ours was finished here, be its marker one that cannot be read."""
+    known = (prefix / "pyvenv.cfg").is_file() or (prefix / "conda-meta").is_dir()
+    return known and (prefix / FOLDER / STATE).is_file()
+
+
+def require_readable(prefix: Path) -> None:
+    """Raise EnvError for a done marker that cannot be read: nobody knows what is there."""
+    if marked(prefix) and read_state(prefix) is None:
+        raise EnvError(
+            f"{prefix / FOLDER / STATE} cannot be read: it is damaged, or of another cuready",
+            hint=f"`cuready env remove {shlex.quote(str(prefix))}`, then make it again",
+        )
 
 
 def write_state(prefix: Path, state: State) -> None:
@@ -261,7 +293,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False).encode())
+        text = json.dumps(document, indent=1, ensure_ascii=False)
+        write_atomically(path, text.encode("utf-8", "surrogatepass"))  # as json reads it
     except OSError as error:
         raise EnvError(f"{path}: {error.strerror or error}", hint=_hint(error)) from None
 

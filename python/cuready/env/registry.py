@@ -12,6 +12,7 @@ from typing import Any
 
 from cuready._util import parse_json, write_atomically
 from cuready.env import prefix as prefix_files
+from cuready.env.moved import moved_from
 from cuready.errors import EnvError, InputError
 
 __all__ = ["Entry", "everything", "find", "forget", "name_problem", "remember"]
@@ -21,13 +22,19 @@ _NAME = re.compile(r"[^\W_][\w.+-]{0,63}\Z")
 
 @dataclass(frozen=True)
 class Entry:
-    """One environment. ``status``: ready, unfinished, missing, or foreign (not made by cuready)."""
+    """One environment.
+
+    Attributes:
+        status: ready, unfinished, missing, moved, damaged, or foreign (not made by cuready).
+        moved_from: where it was made, when that is another folder.
+    """
 
     name: str
     prefix: Path
     status: str
     recipe: str = ""
     kind: str = ""
+    moved_from: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON output."""
@@ -37,6 +44,7 @@ class Entry:
             "status": self.status,
             "recipe": self.recipe,
             "kind": self.kind,
+            "moved_from": self.moved_from,
         }
 
 
@@ -97,10 +105,14 @@ def _entry(name: str, prefix: Path) -> Entry:
     state = prefix_files.read_state(prefix)
     if prefix_files.read_journal(prefix) is not None:
         return Entry(name, prefix, "unfinished", state.recipe if state else "")
+    if state is None and prefix_files.marked(prefix):
+        return Entry(name, prefix, "damaged")
     if state is None:
         kind = "conda" if (prefix / "conda-meta").is_dir() else "venv"
         return Entry(name, prefix, "foreign", kind=kind)
-    return Entry(state.name, prefix, "ready", state.recipe, state.kind)
+    made = moved_from(prefix, state)
+    status = "moved" if made else "ready"
+    return Entry(state.name, prefix, status, state.recipe, state.kind, made)
 
 
 def _of_conda() -> list[Path]:

@@ -42,6 +42,8 @@ def read(context: Context) -> Facts:
         "recipe": state.get("recipe"),
         "created": state.get("created"),
         "changed": state.get("changed"),
+        "made_at": _made_at(state),
+        "made_here": _leads_to(context, _made_at(state), prefix),
         "packages": locked,
         "proofs": {
             key: verified[key] for key in ("passed", "failed", "skipped") if key in verified
@@ -49,6 +51,27 @@ def read(context: Context) -> Facts:
         "drift": _drift(context, prefix, locked, _table(state, "records")),
     }
     return {"managed": managed}
+
+
+def _made_at(state: dict[str, Any]) -> str:
+    """The folder that its scripts name; empty where an older cuready made it."""
+    path = state.get("prefix")
+    return path if isinstance(path, str) else ""
+
+
+def _leads_to(context: Context, path: str, prefix: str) -> bool | None:
+    """Whether ``path`` is another name of ``prefix``; None when there is no path to look at."""
+    if not path:
+        return None
+    try:
+        if context.realpath(path) == context.realpath(prefix):
+            return True
+        one, other = context.stat(path), context.stat(prefix)
+    except (OSError, ValueError):
+        return None
+    if one is None or other is None:
+        return False
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
 
 def _json(context: Context, path: str) -> dict[str, Any] | None:

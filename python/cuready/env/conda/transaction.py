@@ -76,7 +76,11 @@ class Transaction:
 
     @classmethod
     def begin(cls, prefix: Path, *, existed: bool, keep: bool) -> Transaction:
-        """Make the work folder and take it. Raises EnvError when another process has it."""
+        """Make the work folder and take it. Raises EnvError when another process has it.
+
+        A link to the environment stays: what it leads to is replaced, on the disk where it is.
+        """
+        prefix = Path(os.path.realpath(prefix))
         inside = _must_be_inside(prefix)
         work = _inside(prefix) if inside else _beside(prefix)
         try:
@@ -263,10 +267,14 @@ def _works(prefix: Path) -> Iterator[Path]:
 
 
 def _journal(work: Path, prefix: Path) -> Journal:
-    """The journal; a work folder without one was made and nothing more."""
+    """The journal; a work folder without one was made and nothing more.
+
+    The prefix that it names is not believed: the folder above both may have been moved since.
+    """
     inside = work == _inside(prefix)
     try:
-        return Journal(**json.loads((work / "journal.json").read_bytes()))
+        written = Journal(**json.loads((work / "journal.json").read_bytes()))
+        return replace(written, prefix=str(prefix))
     except FileNotFoundError:
         return Journal(str(prefix), "building", inside, prefix.exists(), False, 0)
     except (ValueError, TypeError) as error:
