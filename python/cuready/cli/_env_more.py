@@ -85,12 +85,14 @@ def repair(
             proofs = _env_work.proofs_for(_env_work.read_machine(), not no_verify)
             found, made = maintain.repair(path, settings, proofs)
     proof = made.verification if made is not None else None
-    failed = (dry_run and bool(found)) or (proof is not None and proof.failed)
+    proofs_failed = _env_output.failed_proofs(proof)
+    failed = (dry_run and bool(found)) or bool(proofs_failed)
     if output_format == "json":
         body = {
             "environment": state.name,
             "damaged": [item.to_dict() for item in found],
             "repaired": made is not None and not made.restored,
+            "failed_proofs": proofs_failed,
             "verification": proof.to_dict() if proof is not None else None,
         }
         _common.emit_json(_common.document(body))
@@ -104,8 +106,13 @@ def repair(
             click.echo(line)
     if not found:
         click.echo(f"{state.name} is as it was installed")
+    elif made is not None and made.restored:
+        names = ", ".join(proofs_failed)
+        click.echo(f"put back as it was before: repaired, it failed its proofs: {names}")
+        click.echo("--no-verify keeps what is repaired, whatever it proves")
     elif made is not None:
-        click.echo("put back as it was before" if made.restored else f"repaired {state.name}")
+        told = f", but its proofs fail: {', '.join(proofs_failed)}" if proofs_failed else ""
+        click.echo(f"repaired {state.name}{told}")
     return _common.EXIT_FAILED if failed else _common.EXIT_OK
 
 

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from cuready.env.plan import EnvPlan
     from cuready.env.verify import Outcome, Verification
 
-__all__ = ["StatusLine", "may_ask", "plan_lines", "print_made", "verification_lines"]
+__all__ = [
+    "StatusLine",
+    "failed_proofs",
+    "may_ask",
+    "plan_lines",
+    "print_made",
+    "verification_lines",
+]
 
 MARKS = {"passed": "ok", "failed": "FAILED", "timeout": "FAILED", "skipped": "skipped"}
 COLOURS = {"passed": "green", "failed": "red", "timeout": "red", "skipped": "yellow"}
@@ -106,18 +113,24 @@ def _failure(outcome: Outcome, verbose: bool) -> Iterator[str]:
             yield f"             fix: {one_line(line, 400)}"
 
 
+def failed_proofs(found: Verification | None) -> list[str]:
+    """The names of the proofs that failed."""
+    return [outcome.name for outcome in found.outcomes if outcome.failed] if found else []
+
+
 def print_made(made: Made, output_format: str, verb: str) -> int:
     """The outcome; exit code 1 when a proof failed."""
     from cuready.env.prefix import default_prefix
 
     found = made.verification
-    failed = found is not None and found.failed
+    failed = failed_proofs(found)
     if output_format == "json":
         body: dict[str, Any] = {
             "environment": made.state.name,
             "prefix": str(made.prefix),
             "changed": list(made.changed),
             "restored": made.restored,
+            "failed_proofs": failed,
             "verification": found.to_dict() if found is not None else None,
         }
         _common.emit_json(_common.document(body))
@@ -125,11 +138,17 @@ def print_made(made: Made, output_format: str, verb: str) -> int:
     if found is not None:
         for line in verification_lines(found):
             click.echo(line)
+    name, proofs = made.state.name, ", ".join(failed)
     if made.restored:
-        click.echo(f"{made.state.name} was put back as it was: the new one failed its proofs")
+        click.echo(f"{name} was put back as it was: the new one failed its proofs: {proofs}")
+        return _common.EXIT_FAILED
+    same = verb == "updated" and not made.changed
+    done = f"no package had to change in {name}" if same else f"{verb} {name}"
+    what = name if made.prefix == default_prefix(name) else shlex.quote(str(made.prefix))
+    if failed:
+        click.echo(f"{done} at {made.prefix}, but its proofs fail: {proofs}")
+        click.echo(f"run them again: cuready env verify {what}")
     else:
-        click.echo(f"{verb} {made.state.name} at {made.prefix}")
-        named = made.prefix == default_prefix(made.state.name)
-        what = made.state.name if named else shlex.quote(str(made.prefix))
+        click.echo(f"{done} at {made.prefix}")
         click.echo(f'use it: eval "$(cuready env activate {what})"')
     return _common.EXIT_FAILED if failed else _common.EXIT_OK

@@ -90,9 +90,38 @@ def test_update_whose_proof_fails_is_taken_back(program: Program) -> None:
     marker = (program.prefix() / ".cuready/env.json").read_bytes()
     program.recipe("", version="9.9")
     done = program("env", "update", "small", "--yes", code=1)
-    assert "put back" in done.stdout
+    assert "put back" in done.stdout and "failed its proofs: it says who it is" in done.stdout
     assert tree(program.prefix()) == before
     assert (program.prefix() / ".cuready/env.json").read_bytes() == marker
+
+
+def test_the_last_words_say_that_the_proofs_fail_and_which(program: Program) -> None:
+    """No package has to change: the environment stays, and its proofs fail all the same."""
+    name, fails = "it says who it is", "its proofs fail: it says who it is"
+    done = program("env", "create", program.recipe(version="0.0"), code=1)
+    assert f"made small at {program.prefix()}, but {fails}\n" in done.stdout
+    assert "cuready env verify small" in done.stdout
+    done = program("env", "update", "small", "--yes", code=1)
+    assert fails in done.stdout and "updated" not in done.stdout
+    document = program.json("env", "update", "small", "--yes", code=1)
+    assert document["failed_proofs"] == [name] and document["changed"] == []
+    program.recipe()
+    done = program("env", "update", "small", "--yes")
+    assert "fail:" not in done.stdout and "updated" not in done.stdout
+    assert program.json("env", "update", "small", "--yes")["failed_proofs"] == []
+
+
+def test_a_repair_whose_proofs_fail_says_so_and_how_to_keep_it(program: Program) -> None:
+    program("env", "create", program.recipe(version="0.0"), code=1)
+    helper = site_of(program.prefix()) / "helper.py"
+    helper.write_text("word = 'changed'\n")
+    done = program("env", "repair", "small", code=1)
+    assert "put back" in done.stdout and "failed its proofs: it says who it is" in done.stdout
+    assert "--no-verify" in done.stdout and helper.read_text() == "word = 'changed'\n"
+    document = program.json("env", "repair", "small", code=1)
+    assert document["failed_proofs"] == ["it says who it is"] and document["repaired"] is False
+    program("env", "repair", "small", "--no-verify")
+    assert "help" in helper.read_text()
 
 
 def test_damage_is_found_and_repaired_from_the_cache(program: Program) -> None:
