@@ -23,6 +23,7 @@ from cuready.mirrors.net.cancel import CancelToken
 from cuready.mirrors.net.client import Failure, HttpClient
 from cuready.mirrors.net.fetch import Fetcher, failure_of
 from cuready.mirrors.net.request import (
+    EMPTY_SHA256,
     Attempt,
     Download,
     DownloadRequest,
@@ -36,6 +37,8 @@ __all__ = ["TARGETS", "Placed", "WeightsJob", "fetch_weights", "read_url_list"]
 
 TARGETS = ("torch-hub", "torchvision", "insightface", "keras", "huggingface")
 _HUGGINGFACE = "https://huggingface.co/"
+# ETags that Hugging Face gives for no bytes: of a large file, and git's of a small one.
+_EMPTY = (EMPTY_SHA256, "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")
 _LIST_LINE = re.compile(r"(https?://\S+)(?:\s+(?:sha256[=:])?([0-9a-fA-F]{64}))?\Z")
 
 
@@ -189,7 +192,7 @@ def fetch_weights(
     )
     placed: list[Placed] = []
     for item in prepared:
-        download = next(downloads) if item.request is not None else _adopt(fetcher, item.job)
+        download = next(downloads) if item.request is not None else _adopt(fetcher, item)
         placed.append(_place(fetcher, item, download))
     return placed
 
@@ -251,6 +254,8 @@ def _prepare_huggingface(client: HttpClient, job: WeightsJob) -> _Prepared:
     sources = sources_of(job)
     head = _head(client, job, sources)
     etag, size = head["etag"], head["size"]
+    if size == 0 and etag not in _EMPTY:
+        size = None  # a length of 0 is also what a HEAD of a broken server says
     digest = job.sha256 or (etag if re.fullmatch(r"[0-9a-f]{64}", etag) else "")
     request = None
     if job.local is None:
@@ -305,8 +310,9 @@ def _status_cause(status: int) -> Any:
     return cause_of_status(status) or Cause.WRONG_CONTENT
 
 
-def _adopt(fetcher: Fetcher, job: WeightsJob) -> Download:
+def _adopt(fetcher: Fetcher, item: _Prepared) -> Download:
     """A local file into the cache, checked against whatever is known of it."""
+    job = item.job
     assert job.local is not None  # noqa: S101 - the caller saw to it
     try:
         size = job.local.stat().st_size
@@ -321,6 +327,11 @@ def _adopt(fetcher: Fetcher, job: WeightsJob) -> Download:
         raise MirrorError(
             f"{job.local}: sha256 is {digest}, not {expected}",
             hint="the file is damaged or another one; fetch it again",
+        )
+    if digest == EMPTY_SHA256 and not (job.sha256 or prefix or item.etag in _EMPTY):
+        raise MirrorError(
+            f"{job.local} is empty: neither weights nor a list of URLs",
+            hint=f"copy it again; if 0 bytes are right, say --sha256 {EMPTY_SHA256}",
         )
     ground = (
         Verified.SHA256 if job.sha256 else Verified.SHA256_PREFIX if prefix else Verified.FIRST_USE

@@ -24,6 +24,7 @@ from tests.integration.mirrors_net.servers import (
 )
 
 from cuready.cli.main import main
+from cuready.mirrors.net.cache import Cache
 
 DATA = b"\x80\x02weights" + bytes(range(256)) * 400
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -440,3 +441,80 @@ def test_a_blob_that_was_cut_short_is_put_back(
 @pytest.mark.parametrize("target", ["./there", "huggingface", "insightface", "torch-hub"])
 def test_an_address_that_is_none_is_refused_for_every_target(run: Run, target: str) -> None:
     assert run("http://[::1", "--for", target, code=2)["error"]["type"] == "InputError"
+
+
+# --- empty files -----------------------------------------------------------------------------------
+
+EMPTY = digest(b"")
+
+
+def test_an_empty_answer_is_no_weights_and_the_next_mirror_is_asked(
+    farm: MirrorFarm, tmp_path: Path, run: Run
+) -> None:
+    empty, good = farm.add(Good({"a.pth": b""})), farm.add(Good({"a.pth": DATA}))
+    target = tmp_path / "t"
+    error = run(empty.url("a.pth"), "--for", str(target), code=1)["error"]
+    (attempt,) = error["details"]["attempts"]
+    assert attempt["cause"] == "wrong-content" and "empty" in attempt["detail"]
+    assert not target.exists()
+    base = good.url("a.pth").removesuffix("a.pth")
+    file = run(empty.url("a.pth"), "--for", str(target), "--mirror", base)["files"][0]
+    assert file["size"] == len(DATA)
+
+
+@pytest.mark.parametrize("name", ["a.pth", f"a-{EMPTY[:8]}.pth"], ids=["--sha256", "its name"])
+def test_an_empty_file_is_right_where_a_checksum_says_so(
+    farm: MirrorFarm, home: Path, run: Run, name: str, tmp_path: Path
+) -> None:
+    more = () if EMPTY[:8] in name else ("--sha256", EMPTY)
+    file = run(farm.add(Good({name: b""})).url(name), "--for", "torch-hub", *more)["files"][0]
+    assert file["size"] == 0 and Path(file["path"]).read_bytes() == b""
+    local = tmp_path / name
+    local.write_bytes(b"")
+    assert run(str(local), "--for", "torch-hub", *more)["files"][0]["size"] == 0
+
+
+def test_an_empty_local_file_is_refused(tmp_path: Path, run: Run) -> None:
+    local = tmp_path / "w.pth"
+    local.write_bytes(b"")
+    error = run(str(local), "--for", str(tmp_path / "t"), code=1)["error"]
+    assert str(local) in error["message"] and "empty" in error["message"]
+    assert "--sha256" in error["hint"] and not (tmp_path / "t").exists()
+
+
+def test_what_an_older_cuready_recorded_of_an_empty_answer_is_not_believed(
+    farm: MirrorFarm, tmp_path: Path, run: Run
+) -> None:
+    mirror = farm.add(Good({"a.pth": b""}))
+    cache = Cache()
+    cache.prepare()
+    part = cache.partial_dir / "x"
+    part.write_bytes(b"")
+    cache.publish(part, EMPTY)
+    cache.remember(mirror.url("a.pth"), EMPTY, 0)
+    run(mirror.url("a.pth"), "--for", str(tmp_path / "t"), code=1)
+    mirror.behaviour = Good({"a.pth": DATA})
+    file = run(mirror.url("a.pth"), "--for", str(tmp_path / "t"))["files"][0]
+    assert file["size"] == len(DATA) and file["verified"] == "first-use"
+
+
+@pytest.mark.parametrize("lfs", [True, False], ids=["large file", "small file"])
+def test_an_empty_file_of_hugging_face_is_right_where_its_etag_says_so(
+    farm: MirrorFarm, run: Run, monkeypatch: pytest.MonkeyPatch, lfs: bool
+) -> None:
+    """Repositories have files such as ``.gitkeep``."""
+    monkeypatch.setenv("HF_ENDPOINT", farm.add(Hub(b"", lfs=lfs)).base)
+    assert run(REPO_URL)["files"][0]["size"] == 0
+
+
+def test_an_empty_answer_of_hugging_face_is_refused_where_its_etag_says_nothing(
+    farm: MirrorFarm, home: Path, run: Run
+) -> None:
+    class Broken(Hub):
+        def answer(self, handler: Handler, exchange: Any) -> None:
+            handler.reply(200, b"", ETag='"123456"', X_Repo_Commit=COMMIT)
+
+    url = f"{farm.add(Broken(b'')).base}/org/name/resolve/main/model.bin"
+    error = run(url, "--for", "huggingface", code=1)["error"]
+    assert [item["cause"] for item in error["details"]["attempts"]] == ["wrong-content"]
+    assert not (home / ".cache/huggingface").exists()

@@ -32,6 +32,7 @@ from cuready.mirrors.net.faults import kill_point
 from cuready.mirrors.net.partial import Partial
 from cuready.mirrors.net.progress import OnProgress, ProgressEvent, ProgressKind, Throttle
 from cuready.mirrors.net.request import (
+    EMPTY_SHA256,
     Attempt,
     Download,
     DownloadRequest,
@@ -110,6 +111,8 @@ def known_digest(cache: Cache, request: DownloadRequest) -> tuple[str, Verified]
     if request.sha256:
         return request.sha256, Verified.SHA256
     record = None if request.kind in _METADATA else cache.recall(request.canonical_url)
+    if record is not None and record["sha256"] == EMPTY_SHA256 and not request.may_be_empty:
+        record = None  # an older cuready believed an empty answer
     if record is not None:
         prefix = request.sha256_prefix
         return record["sha256"], Verified.SHA256_PREFIX if prefix else Verified.SEEN_BEFORE

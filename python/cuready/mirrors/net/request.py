@@ -15,8 +15,17 @@ from cuready.errors import InputError
 from cuready.mirrors.net.causes import CAUSES, Cause
 from cuready.mirrors.urls import split_url
 
-__all__ = ["Attempt", "Download", "DownloadRequest", "FileKind", "Source", "Verified"]
+__all__ = [
+    "EMPTY_SHA256",
+    "Attempt",
+    "Download",
+    "DownloadRequest",
+    "FileKind",
+    "Source",
+    "Verified",
+]
 
+EMPTY_SHA256 = hashlib.sha256().hexdigest()
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _SHA256_PREFIX = re.compile(r"[0-9a-f]{4,64}\Z")
 
@@ -137,6 +146,15 @@ class DownloadRequest:
         """A request over plain URLs; the kind is read from the first name unless given."""
         fields.setdefault("kind", FileKind.of(urls[0]) if urls else FileKind.OTHER)
         return cls(tuple(Source(url) for url in urls), **fields)
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether 0 bytes can be the file. Weights are never empty, unless a checksum or the size
+        says so: an empty answer is a broken server's, and would be recorded for what the URL is."""
+        if self.kind is not FileKind.WEIGHTS or self.size == 0:
+            return True
+        wanted = self.sha256 or self.sha256_prefix
+        return bool(wanted) and EMPTY_SHA256.startswith(wanted)
 
     @property
     def key(self) -> str:

@@ -147,6 +147,8 @@ class Transfer:
             verdict = check_head(self._request.kind, head, response.headers.get("content-type", ""))
             if verdict is not None:
                 raise Failure(*verdict, status=reply.status)
+            if not head and not self._request.may_be_empty:
+                raise Failure(Cause.WRONG_CONTENT, "the file is empty", status=reply.status)
         skip = 0
         if offset and start == 0:
             if conditional:  # the file changed since
