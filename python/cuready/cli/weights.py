@@ -56,7 +56,9 @@ def weights() -> None:
 @click.option(
     "--refresh", is_flag=True, help="Accept that a URL's content changed since first seen."
 )
-@click.option("--force", is_flag=True, help="insightface: unpack over a pack that is there.")
+@click.option(
+    "--force", is_flag=True, help="Replace another file, or an insightface pack, that is there."
+)
 @_common.format_option()
 def fetch(
     what: tuple[str, ...],

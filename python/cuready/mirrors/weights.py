@@ -18,6 +18,7 @@ from typing import Any
 from cuready._util import data_text, tomllib
 from cuready.errors import InputError, MirrorError
 from cuready.mirrors import weights_layout as layout
+from cuready.mirrors import weights_place as places
 from cuready.mirrors.net.batch import fetch_all
 from cuready.mirrors.net.cancel import CancelToken
 from cuready.mirrors.net.client import Failure, HttpClient
@@ -54,6 +55,7 @@ class WeightsJob:
         name: the file's name there, when not the URL's; for insightface the pack's.
         subdir: keras' ``cache_subdir``.
         mirrors: base URLs to try as well, before the official host.
+        force: replace what is there, which is another file or an unpacked pack.
     """
 
     url: str
@@ -182,19 +184,52 @@ def fetch_weights(
 ) -> list[Placed]:
     """Fetch every job's file, verify it, and put it where its framework looks.
 
-    Nothing is placed before everything is fetched. Raises MirrorError, InputError, CacheError.
+    Nothing is placed before everything is fetched, and every place is free or may be taken.
+    Raises MirrorError, InputError, CacheError.
     """
     prepared = [_prepare(fetcher.client, job) for job in jobs]
     _check_places(jobs)
+    for item in prepared:
+        _check_place(fetcher, item)
     wanted = [item.request for item in prepared if item.request is not None]
     downloads = iter(
         fetch_all(fetcher, wanted, jobs=parallel, cancel=cancel, refresh=refresh) if wanted else []
     )
-    placed: list[Placed] = []
-    for item in prepared:
-        download = next(downloads) if item.request is not None else _adopt(fetcher, item)
-        placed.append(_place(fetcher, item, download))
-    return placed
+    here = [
+        (item, next(downloads) if item.request is not None else _adopt(fetcher, item))
+        for item in prepared
+    ]
+    there = [_is_there(fetcher, item, download.sha256) for item, download in here]
+    return [
+        _place(fetcher, item, download, same)
+        for (item, download), same in zip(here, there, strict=True)
+    ]
+
+
+def _check_place(fetcher: Fetcher, item: _Prepared) -> None:
+    """What can be told before anything is fetched. Raises InputError."""
+    job = item.job
+    if job.target == "insightface":
+        layout.check_pack(_folder(job) / _name(job), replace=job.force)
+    elif job.sha256:
+        _is_there(fetcher, item, job.sha256)
+    elif job.target != "huggingface":
+        places.check_free(_folder(job) / _name(job))
+
+
+def _is_there(fetcher: Fetcher, item: _Prepared, sha256: str) -> bool:
+    """Whether the very file is in its place. Raises InputError when another one would be lost."""
+    job = item.job
+    if job.target in ("huggingface", "insightface"):  # by content, and unpacked
+        return False
+    place = _folder(job) / _name(job)
+    return places.holds(fetcher.cache, place, sha256, prefix=_name_says(job), force=job.force)
+
+
+def _name_says(job: WeightsJob) -> str:
+    """How the sha256 begins, by the name that torch gives the file; mostly empty."""
+    torch = job.target in ("torch-hub", "torchvision")
+    return layout.expected_prefix(_name(job)) if torch else ""
 
 
 def _check_places(jobs: Sequence[WeightsJob]) -> None:
@@ -225,17 +260,14 @@ def _prepare(client: HttpClient, job: WeightsJob) -> _Prepared:
     if job.target == "huggingface":
         return _prepare_huggingface(client, job)
     sources = sources_of(job) if job.local is None else ()  # an address that is none is told first
-    name = _name(job)  # a wrong one is told before anything is fetched
-    prefix = ""
-    if job.target in ("torch-hub", "torchvision"):
-        prefix = layout.expected_prefix(name)
+    _name(job)  # a wrong one is told before anything is fetched
     if job.local is not None:
         return _Prepared(job, None)
     request = DownloadRequest(
         sources,
         sha256=job.sha256,
         kind=FileKind.WEIGHTS,
-        sha256_prefix="" if job.sha256 else prefix,
+        sha256_prefix="" if job.sha256 else _name_says(job),
         canonical_url=job.url,
     )
     return _Prepared(job, request)
@@ -319,9 +351,7 @@ def _adopt(fetcher: Fetcher, item: _Prepared) -> Download:
         digest = _copy_into_cache(fetcher, job.local, size)
     except OSError as error:
         raise InputError(f"cannot read {job.local}: {error.strerror or error}") from error
-    prefix = ""
-    if job.target in ("torch-hub", "torchvision"):
-        prefix = layout.expected_prefix(job.name or layout.file_name(job.url))
+    prefix = _name_says(job)
     if (job.sha256 and digest != job.sha256) or not digest.startswith(prefix):
         expected = job.sha256 or prefix
         raise MirrorError(
@@ -361,9 +391,11 @@ def _copy_into_cache(fetcher: Fetcher, source: Path, size: int) -> str:
     return digest.hexdigest()
 
 
-def _place(fetcher: Fetcher, item: _Prepared, download: Download) -> Placed:
+def _place(fetcher: Fetcher, item: _Prepared, download: Download, same: bool) -> Placed:
     job = item.job
     notes: list[str] = []
+    if same:
+        notes.append("it was in its place already, and is left as it was")
     if download.verified is Verified.FIRST_USE and job.local is None:
         notes.append(
             "nothing was known to check it against: its sha256 is recorded now; give --sha256"
@@ -381,7 +413,9 @@ def _place(fetcher: Fetcher, item: _Prepared, download: Download) -> Placed:
         root = layout.insightface_home()
         path = layout.place_insightface(download.path, _name(job), root=root, replace=job.force)
     else:
-        path = fetcher.cache.place(download.sha256, _folder(job) / _name(job))
+        path = _folder(job) / _name(job)
+        if not same:
+            fetcher.cache.place(download.sha256, path)
     return Placed(
         job.url,
         job.target,

@@ -37,6 +37,7 @@ from cuready.mirrors.urls import split_url
 
 __all__ = [
     "HuggingFaceFile",
+    "check_pack",
     "checked_name",
     "expected_prefix",
     "file_name",
@@ -204,6 +205,15 @@ def _link_or_copy(blob: Path, pointer: Path) -> None:
 # --- insightface -------------------------------------------------------------------------------
 
 
+def check_pack(target: Path, *, replace: bool) -> None:
+    """See that a pack may be unpacked to ``target``. Raises InputError when one is there."""
+    if target.exists() and not replace:
+        raise InputError(
+            f"{target} is there already, and insightface takes it for complete",
+            hint="--force unpacks it anew",
+        )
+
+
 def place_insightface(archive: Path, name: str, *, root: Path, replace: bool = False) -> Path:
     """Unpack a model pack into ``root/models/NAME``; the folder appears whole or not at all.
 
@@ -211,20 +221,22 @@ def place_insightface(archive: Path, name: str, *, root: Path, replace: bool = F
     ``replace`` is not given.
     """
     target = root / "models" / checked_name(name)
-    if target.exists() and not replace:
-        raise InputError(
-            f"{target} is there already, and insightface takes it for complete",
-            hint="--force unpacks it anew",
-        )
+    check_pack(target, replace=replace)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as folder:
             unpacked = Path(folder) / "new"
             _unpack(archive, unpacked, name)
             inner = _pack_folder(unpacked, name)
-            if target.exists():
-                target.replace(Path(folder) / "old")
-            inner.replace(target)
+            old = Path(folder) / "old"
+            try:
+                if target.exists():
+                    target.replace(old)
+                inner.replace(target)
+            except BaseException:  # what is left in ``folder`` goes with it
+                if old.exists() and not target.exists():
+                    old.replace(target)
+                raise
     except OSError as error:
         raise disk_error(error, target.parent, remedy=ELSEWHERE) from error
     return target

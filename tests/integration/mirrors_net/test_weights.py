@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -518,3 +519,160 @@ def test_an_empty_answer_of_hugging_face_is_refused_where_its_etag_says_nothing(
     error = run(url, "--for", "huggingface", code=1)["error"]
     assert [item["cause"] for item in error["details"]["attempts"]] == ["wrong-content"]
     assert not (home / ".cache/huggingface").exists()
+
+
+# --- files that are there already -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["./", "keras", "torch-hub"])
+def test_a_file_of_somebody_else_is_not_replaced_unasked(
+    farm: MirrorFarm,
+    tmp_path: Path,
+    home: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    target: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = {"keras": home / ".keras/models", "torch-hub": home / ".cache/torch/hub/checkpoints"}
+    mine = folder.get(target, tmp_path) / "w.bin"
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    mine.write_bytes(b"weeks of training")
+    url = farm.add(Good({"w.bin": DATA})).url("w.bin")
+    error = run(url, "--for", target, code=2)["error"]
+    place = "w.bin" if target == "./" else str(mine)
+    assert error["message"].startswith(f"{place} is there already")
+    assert "--force" in error["hint"] and "--name" in error["hint"]
+    assert mine.read_bytes() == b"weeks of training"
+    run(url, "--for", target, "--force")
+    assert mine.read_bytes() == DATA
+
+
+def test_a_known_digest_refuses_before_anything_is_fetched(
+    farm: MirrorFarm, tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / "w.bin").write_bytes(b"mine")
+    mirror = farm.add(Good({"w.bin": DATA}))
+    run(mirror.url("w.bin"), "--for", str(tmp_path), "--sha256", digest(DATA), code=2)
+    assert mirror.log == []
+
+
+def test_the_same_content_is_left_as_it_is(farm: MirrorFarm, tmp_path: Path, run: Run) -> None:
+    place = tmp_path / "t" / "w.bin"
+    place.parent.mkdir()
+    place.write_bytes(DATA)
+    place.chmod(0o600)
+    before = place.stat()
+    url = farm.add(Good({"w.bin": DATA})).url("w.bin")
+    for _ in range(2):
+        assert run(url, "--for", str(place.parent))["files"][0]["path"] == str(place)
+    run(str(place), "--for", str(place.parent))
+    after = place.stat()
+    assert (after.st_ino, after.st_mtime_ns, after.st_mode) == (
+        before.st_ino,
+        before.st_mtime_ns,
+        before.st_mode,
+    )
+
+
+def test_what_cuready_put_there_is_replaced_by_what_the_url_is_now(
+    farm: MirrorFarm, tmp_path: Path, run: Run
+) -> None:
+    mirror = farm.add(Good({"w.bin": DATA}))
+    arguments = (mirror.url("w.bin"), "--for", str(tmp_path / "t"))
+    run(*arguments)
+    mirror.behaviour = Good({"w.bin": DATA[:500]})
+    run(*arguments, "--refresh")
+    assert (tmp_path / "t/w.bin").read_bytes() == DATA[:500]
+
+
+def test_a_file_that_its_own_torch_name_calls_damaged_is_mended(
+    farm: MirrorFarm, home: Path, run: Run
+) -> None:
+    name = torch_name(DATA)
+    place = home / ".cache/torch/hub/checkpoints" / name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(DATA[:100])
+    run(farm.add(Good({name: DATA})).url(name), "--for", "torch-hub")
+    assert place.read_bytes() == DATA
+
+
+def test_nothing_of_a_list_is_placed_when_one_place_is_taken(
+    farm: MirrorFarm, tmp_path: Path, run: Run
+) -> None:
+    mirror = farm.add(Good({"a.bin": DATA, "b.bin": DATA[:500]}))
+    target = tmp_path / "t"
+    target.mkdir()
+    (target / "b.bin").write_bytes(b"mine")
+    error = run(mirror.url("a.bin"), mirror.url("b.bin"), "--for", str(target), code=2)["error"]
+    assert str(target / "b.bin") in error["message"]
+    assert [path.name for path in target.iterdir()] == ["b.bin"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "dead link", "link", "pipe"])
+def test_what_is_no_plain_file_is_not_replaced_unasked(
+    farm: MirrorFarm, tmp_path: Path, run: Run, kind: str
+) -> None:
+    target = tmp_path / "t"
+    target.mkdir()
+    place = target / "w.bin"
+    other = tmp_path / "other"
+    other.write_bytes(b"mine")
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to(other if kind == "link" else tmp_path / "unplugged")
+    url = farm.add(Good({"w.bin": DATA})).url("w.bin")
+    error = run(url, "--for", str(target), code=2)["error"]
+    assert str(place) in error["message"]
+    if kind == "folder":
+        assert "--force" not in error["hint"]
+        run(url, "--for", str(target), "--force", code=2)
+        assert place.is_dir()
+        return
+    run(url, "--for", str(target), "--force")
+    assert place.read_bytes() == DATA and not place.is_symlink()
+    assert other.read_bytes() == b"mine"
+
+
+def test_an_insightface_pack_that_is_there_is_told_before_it_is_fetched(
+    farm: MirrorFarm, home: Path, run: Run
+) -> None:
+    (home / ".insightface/models/p").mkdir(parents=True)
+    mirror = farm.add(Good({"p.zip": pack("a.onnx")}))
+    run(mirror.url("p.zip"), "--for", "insightface", code=2)
+    assert mirror.log == []
+
+
+def test_insightface_never_loses_what_is_in_the_place_of_a_pack(
+    farm: MirrorFarm, home: Path, run: Run
+) -> None:
+    """With --force too, a pack that cannot be unpacked leaves the one that is there."""
+    kept = home / ".insightface/models/p/kept.onnx"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"onnx")
+    url = farm.add(Good({"p.zip": pack("readme.txt")})).url("p.zip")
+    run(url, "--for", "insightface", "--force", code=2)
+    assert kept.read_bytes() == b"onnx"
+
+
+def test_a_pack_that_cannot_take_its_place_leaves_the_one_that_is_there(
+    farm: MirrorFarm, home: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = home / ".insightface/models/p/kept.onnx"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"onnx")
+    real = Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise OSError(5, "Input/output error")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    url = farm.add(Good({"p.zip": pack("a.onnx")})).url("p.zip")
+    run(url, "--for", "insightface", "--force", code=3)
+    assert kept.read_bytes() == b"onnx"
+    assert [path.name for path in kept.parent.parent.iterdir()] == ["p"]
