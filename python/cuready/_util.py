@@ -199,8 +199,13 @@ def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> Non
     """Replace ``path`` by ``data`` so that a reader or a crash sees the old bytes or the new ones.
 
     A symbolic link is followed, so that a dotfile kept elsewhere stays a link. The file keeps its
-    permissions unless ``mode`` is given. Raises OSError.
+    permissions unless ``mode`` is given. A pipe or a device is written to: in its place root would
+    put a file, and nobody's ``/dev/null`` would be one any more. Raises OSError.
     """
+    if not path.is_file() and not path.is_dir() and path.exists():
+        with path.open("wb") as stream:
+            stream.write(data)
+        return
     import tempfile  # it brings shutil and random: a tenth of the start-up of every command
 
     target = path.resolve()

@@ -322,6 +322,8 @@ def build(
     for option, path in (("--output", target), ("--timing-cache", timing_cache)):
         if path is not None and not path.parent.is_dir():
             raise InputError(f"{option} {path}: there is no folder {path.parent}")
+        if path is not None and path.exists() and not path.is_file():
+            raise InputError(f"{option} {path}: is no file, and is not replaced")
     if any("\ud800" <= letter <= "\udfff" for letter in str(model)):
         raise InputError(f"{model}: TensorRT's parser opens no name that is not UTF-8",
                          hint="rename the model, or make a link to it")  # fmt: skip

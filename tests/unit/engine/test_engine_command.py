@@ -357,6 +357,10 @@ def test_what_a_build_could_not_write_or_open_is_said_before_it(
     done = engine("build", "m.onnx", "--timing-cache", "gone/cache")
     assert done.returncode == 2
     assert "--timing-cache gone/cache: there is no folder gone" in done.stderr
+    os.mkfifo(tmp_path / "pipe")
+    for option in ("--output", "--timing-cache"):
+        done = engine("build", "m.onnx", option, "pipe")
+        assert (done.returncode, f"{option} pipe: is no file" in done.stderr) == (2, True)
     name = os.fsdecode(b"caf\xe9.onnx")
     (tmp_path / name).write_bytes(b"")
     done = engine("build", name)
