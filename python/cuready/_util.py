@@ -23,6 +23,7 @@ __all__ = [
     "bounded",
     "check_numbers",
     "data_text",
+    "expand_user",
     "format_bytes",
     "normalize",
     "one_line",
@@ -64,6 +65,18 @@ def one_line(text: object, limit: int = 300) -> str:
     folded = " ".join(str(text).split())
     printable = "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in folded)
     return printable if len(printable) <= limit else printable[: limit - 1] + "…"
+
+
+def expand_user(path: str | Path) -> Path:
+    """``path`` with ``~`` expanded. Raises InputError for the home of nobody."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        from cuready.errors import InputError
+
+        raise InputError(
+            f"{path}: there is no home folder of that user", hint="write the path in full"
+        ) from None
 
 
 def normalize(name: str) -> str:

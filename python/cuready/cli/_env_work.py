@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cuready._util import expand_user
 from cuready.cli import _common
 from cuready.cli._env_output import StatusLine
 from cuready.errors import InputError
@@ -154,7 +155,7 @@ def place(recipe: Recipe, name: str | None, prefix: str | None) -> tuple[str, Pa
 
     if prefix is not None and not prefix.strip():
         raise InputError("--prefix: the path is empty", hint="is a variable unset?")
-    chosen = Path(prefix).expanduser().resolve() if prefix else None
+    chosen = expand_user(prefix).resolve() if prefix else None
     title = name or (chosen.name if chosen else recipe.name)
     if not name and name_problem(title):  # a folder may be called anything
         title = re.sub(r"[^\w.+-]+", "-", title).strip(".+-_")[:64] or recipe.name

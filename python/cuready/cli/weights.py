@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,17 +32,14 @@ def weights() -> None:
     help="torch-hub, torchvision, insightface, keras, huggingface, or a folder. "
     "Without it, well-known URLs name their own.",
 )
-@click.option(
-    "--sha256", default="", metavar="HEX", help="The file's digest (one URL or file only)."
-)
+@click.option("--sha256", metavar="HEX", help="The file's digest (one URL or file only).")
 @click.option(
     "--as",
     "origin",
     metavar="URL",
-    default="",
     help="For a local file: the URL that the framework would fetch.",
 )
-@click.option("--name", default="", help="File name there; for insightface the model pack's name.")
+@click.option("--name", help="File name there; for insightface the model pack's name.")
 @click.option("--subdir", default="models", show_default=True, help="keras: its cache_subdir.")
 @click.option(
     "--mirror",
@@ -63,9 +61,9 @@ def weights() -> None:
 def fetch(
     what: tuple[str, ...],
     target: str | None,
-    sha256: str,
-    origin: str,
-    name: str,
+    sha256: str | None,
+    origin: str | None,
+    name: str | None,
     subdir: str,
     mirrors: tuple[str, ...],
     jobs: int,
@@ -82,12 +80,14 @@ def fetch(
     from cuready.mirrors.net.client import HttpClient
     from cuready.mirrors.net.fetch import Fetcher
     from cuready.mirrors.net.progress import TerminalProgress
-    from cuready.mirrors.weights import fetch_weights
+    from cuready.mirrors.weights import fetch_weights, read_digest
 
-    common = {"name": name, "subdir": subdir, "mirrors": mirrors, "force": force}
+    _check_given(target, sha256, origin, name, mirrors)
+    digest = read_digest(sha256) if sha256 else ""
+    common = {"name": name or "", "subdir": subdir, "mirrors": mirrors, "force": force}
     found: list[WeightsJob] = []
     for item in what:
-        found += _jobs_of(item, target, sha256, origin, common)
+        found += _jobs_of(item, target, digest, origin or "", common)
     if len(found) > 1 and (sha256 or name or origin):
         raise click.UsageError(
             "--sha256, --name and --as are for one file; a list has its own digests"
@@ -102,18 +102,39 @@ def fetch(
     return _common.EXIT_OK
 
 
+def _check_given(
+    target: str | None,
+    sha256: str | None,
+    origin: str | None,
+    name: str | None,
+    mirrors: tuple[str, ...],
+) -> None:
+    """An option that says nothing is a mistake: mostly a variable that is not set."""
+    from cuready.mirrors.net.request import Source
+
+    given = [("--for", target), ("--sha256", sha256), ("--as", origin), ("--name", name)]
+    for option, value in (*given, *(("--mirror", mirror) for mirror in mirrors)):
+        if value is not None and not value.strip():
+            raise InputError(f"{option} is empty", hint="is a variable unset?")
+    for url in (*mirrors, *([origin] if origin else [])):
+        Source(url)  # which says what is no address
+
+
 def _jobs_of(
     item: str, target: str | None, sha256: str, origin: str, common: dict[str, object]
 ) -> list[WeightsJob]:
     """The jobs that one argument stands for: a URL, a list of URLs, or a file to place."""
     from cuready.mirrors.weights import WeightsJob, read_url_list
 
-    if item.startswith(("http://", "https://")):
-        return [WeightsJob(item, _target(item, target), sha256=sha256, **common)]  # type: ignore[arg-type]
+    is_url = item[:8].lower().startswith(("http://", "https://"))
+    if not is_url and not Path(item).is_file():
+        raise InputError(f"neither a URL nor a file: {item!r}", hint="URLs begin with https://")
     path = Path(item)
-    if not path.is_file():
-        raise InputError(f"neither a URL nor a file: {item}", hint="URLs begin with https://")
-    urls = read_url_list(_text(path), str(path))
+    urls = None if is_url else read_url_list(_text(path), str(path))
+    if origin and (is_url or urls is not None):
+        raise InputError("--as goes with a file that is here already, and not with a URL")
+    if is_url:
+        return [WeightsJob(item, _target(item, target), sha256=sha256, **common)]  # type: ignore[arg-type]
     if urls is not None:
         return [
             WeightsJob(url, _target(url, target), sha256=digest or sha256, **common)  # type: ignore[arg-type]
@@ -131,7 +152,11 @@ def _text(path: Path) -> str:
     try:
         with path.open("rb") as stream:
             head = stream.read(1024 * 1024)
-            return "" if b"\0" in head or stream.read(1) else head.decode()
+            if stream.read(1):
+                return ""
+            if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # PowerShell's `>`
+                return head.decode("utf-16")
+            return "" if b"\0" in head else head.decode("utf-8-sig")
     except UnicodeDecodeError:
         return ""
     except OSError as error:

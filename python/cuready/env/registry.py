@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cuready._util import parse_json, write_atomically
+from cuready._util import expand_user, parse_json, write_atomically
 from cuready.env import prefix as prefix_files
 from cuready.env.moved import moved_from
 from cuready.errors import EnvError, InputError
@@ -131,7 +131,7 @@ def find(what: str) -> Entry:
     import difflib
 
     if os.sep in what or what in (".", "..") or (os.altsep and os.altsep in what):
-        path = Path(what).expanduser().resolve()
+        path = expand_user(what).resolve()
         if not path.is_dir():
             raise InputError(f"{what}: no such folder")
         return _entry(path.name, path)

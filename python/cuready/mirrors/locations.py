@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from cuready._util import expand_user
 from cuready.errors import InputError
 
 __all__ = ["SCOPES", "TOOLS", "Layer", "Machine", "Scope", "Tool", "layers", "target"]
@@ -44,7 +45,7 @@ class Machine:
         if prefix is None and active:
             prefix = Path(active)
         if prefix is not None:
-            prefix = Path.cwd() / prefix.expanduser()
+            prefix = Path.cwd() / expand_user(prefix)
         return cls(Path.home(), dict(os.environ), sys.platform, prefix=prefix, folder=Path.cwd())
 
     @property

@@ -15,7 +15,7 @@ from functools import cache as memoize
 from pathlib import Path
 from typing import Any
 
-from cuready._util import data_text, tomllib
+from cuready._util import data_text, expand_user, tomllib
 from cuready.errors import InputError, MirrorError
 from cuready.mirrors import weights_layout as layout
 from cuready.mirrors import weights_place as places
@@ -34,13 +34,14 @@ from cuready.mirrors.net.request import (
 )
 from cuready.mirrors.urls import redact, split_url
 
-__all__ = ["TARGETS", "Placed", "WeightsJob", "fetch_weights", "read_url_list"]
+__all__ = ["TARGETS", "Placed", "WeightsJob", "fetch_weights", "read_digest", "read_url_list"]
 
 TARGETS = ("torch-hub", "torchvision", "insightface", "keras", "huggingface")
 _HUGGINGFACE = "https://huggingface.co/"
 # ETags that Hugging Face gives for no bytes: of a large file, and git's of a small one.
 _EMPTY = (EMPTY_SHA256, "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")
-_LIST_LINE = re.compile(r"(https?://\S+)(?:\s+(?:sha256[=:])?([0-9a-fA-F]{64}))?\Z")
+_LIST_LINE = re.compile(r"((?i:https?)://\S+)(?:\s+(?:sha256[=:])?([0-9a-fA-F]{64}))?\Z")
+_DIGEST = re.compile(r"(?:sha256[=:])?([0-9a-f]{64})\Z")
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,14 @@ def target_of(url: str) -> str:
     return ""
 
 
+def read_digest(text: str) -> str:
+    """64 hexadecimal digits, with ``sha256:`` before them or not. Raises InputError."""
+    match = _DIGEST.match(text.strip().lower())
+    if match is None:
+        raise InputError(f"not a sha256: {text!r}", hint="64 hexadecimal digits")
+    return match[1]
+
+
 def read_url_list(text: str, origin: str = "the list") -> list[tuple[str, str]] | None:
     """(URL, sha256 or empty) per line; None when ``text`` is no list of URLs.
 
@@ -124,7 +133,11 @@ def read_url_list(text: str, origin: str = "the list") -> list[tuple[str, str]] 
     """
     lines = [(n, line.split(" #")[0].strip()) for n, line in enumerate(text.splitlines(), start=1)]
     lines = [(n, line) for n, line in lines if line and not line.startswith("#")]
-    if not lines or not lines[0][1].startswith(("http://", "https://")):
+    if text and not lines:
+        raise InputError(
+            f"{origin} names no URL", hint="write one URL a line, or name a weights file"
+        )
+    if not lines or not lines[0][1].lower().startswith(("http://", "https://")):
         return None
     found: list[tuple[str, str]] = []
     for number, line in lines:
@@ -214,7 +227,7 @@ def _check_place(fetcher: Fetcher, item: _Prepared) -> None:
     elif job.sha256:
         _is_there(fetcher, item, job.sha256)
     elif job.target != "huggingface":
-        places.check_free(_folder(job) / _name(job))
+        places.occupied(_folder(job) / _name(job))
 
 
 def _is_there(fetcher: Fetcher, item: _Prepared, sha256: str) -> bool:
@@ -275,6 +288,11 @@ def _prepare(client: HttpClient, job: WeightsJob) -> _Prepared:
 
 def _prepare_huggingface(client: HttpClient, job: WeightsJob) -> _Prepared:
     """Ask for commit and ETag, which name the file's places; of LFS files it is the sha256."""
+    if job.name:
+        raise InputError(
+            "--name does not go with huggingface: the repository names its files",
+            hint="--for a folder takes a name",
+        )
     file = layout.parse_huggingface(job.url)
     if file is None:
         raise InputError(
@@ -435,7 +453,7 @@ def _folder(job: WeightsJob) -> Path:
         return layout.insightface_home() / "models"
     if job.target == "keras":
         return layout.keras_home() / job.subdir
-    return Path(job.target).expanduser()
+    return expand_user(job.target)
 
 
 def _name(job: WeightsJob) -> str:

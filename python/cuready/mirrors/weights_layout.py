@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from cuready._util import one_line, write_atomically
+from cuready._util import expand_user, one_line, write_atomically
 from cuready.errors import InputError
 from cuready.mirrors.net.cache import ELSEWHERE, Cache, disk_error, hash_file
 from cuready.mirrors.urls import split_url
@@ -52,6 +52,7 @@ __all__ = [
 
 _TORCH_HASH = re.compile(r"-([a-f0-9]*)\.")  # torch/hub.py, HASH_REGEX
 _DATE = re.compile(r"(19|20)\d{2}(0[1-9]|1[0-2])([0-2]\d|3[01])\Z")
+_LONGEST = 240  # bytes: file systems have 255, and names of temporary files are made from it
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
 
@@ -67,6 +68,8 @@ def checked_name(name: str) -> str:
     """``name`` when it is one of a file or folder, and no way to another one. Raises InputError."""
     if name in ("", ".", "..") or not name.isprintable() or any(mark in name for mark in "/\\"):
         raise InputError(f"not a file name: {name!r}", hint="name it with --name")
+    if len(os.fsencode(name)) > _LONGEST:
+        raise InputError(f"the name is too long: {one_line(name, 60)}", hint="name it with --name")
     return name
 
 
@@ -85,7 +88,7 @@ def torch_hub_checkpoints(environ: Mapping[str, str] | None = None) -> Path:
     env = os.environ if environ is None else environ
     cache = env.get("XDG_CACHE_HOME") or "~/.cache"
     home = env.get("TORCH_HOME") or str(Path(cache) / "torch")
-    return Path(home).expanduser() / "hub" / "checkpoints"
+    return expand_user(home) / "hub" / "checkpoints"
 
 
 def keras_home(environ: Mapping[str, str] | None = None) -> Path:
@@ -95,14 +98,14 @@ def keras_home(environ: Mapping[str, str] | None = None) -> Path:
     """
     env = os.environ if environ is None else environ
     if "KERAS_HOME" in env:
-        return Path(env["KERAS_HOME"]).expanduser()
-    home = Path("~").expanduser()
+        return expand_user(env["KERAS_HOME"])
+    home = expand_user("~")
     return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"  # noqa: S108 - as keras
 
 
 def insightface_home() -> Path:
     """``insightface.utils.storage``: the root that every function of it has as default."""
-    return Path("~/.insightface").expanduser()
+    return expand_user("~/.insightface")
 
 
 def huggingface_cache(environ: Mapping[str, str] | None = None) -> Path:
@@ -110,10 +113,10 @@ def huggingface_cache(environ: Mapping[str, str] | None = None) -> Path:
     env = os.environ if environ is None else environ
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if env.get(name):
-            return Path(os.path.expandvars(env[name])).expanduser()
+            return expand_user(os.path.expandvars(env[name]))
     cache = env.get("XDG_CACHE_HOME") or "~/.cache"
     home = env.get("HF_HOME") or str(Path(cache) / "huggingface")
-    return Path(os.path.expandvars(home)).expanduser() / "hub"
+    return expand_user(os.path.expandvars(home)) / "hub"
 
 
 # --- Hugging Face ------------------------------------------------------------------------------

@@ -8,15 +8,25 @@ from pathlib import Path
 from cuready.errors import InputError
 from cuready.mirrors.net.cache import ELSEWHERE, Cache, disk_error, hash_file
 
-__all__ = ["check_free", "holds"]
+__all__ = ["holds", "occupied"]
 
 _OTHER_PLACE = "choose another --for, or another --name"
 
 
-def check_free(place: Path) -> None:
-    """See that ``place`` can become a file at all. Raises InputError for a folder."""
-    if place.is_dir():
+def occupied(place: Path) -> bool:
+    """Whether a file or a link is at ``place``. Raises InputError for what is never replaced."""
+    try:
+        mode = place.lstat().st_mode
+        folder = stat.S_ISDIR(mode) or (stat.S_ISLNK(mode) and place.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise disk_error(error, place, remedy=ELSEWHERE) from error
+    if folder:
         raise InputError(f"{place} is there already, and is a folder", hint=_OTHER_PLACE)
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):  # a device, a pipe
+        raise InputError(f"{place} is there already, and is no file", hint=_OTHER_PLACE)
+    return True
 
 
 def holds(cache: Cache, place: Path, sha256: str, *, prefix: str = "", force: bool = False) -> bool:
@@ -26,13 +36,8 @@ def holds(cache: Cache, place: Path, sha256: str, *, prefix: str = "", force: bo
     the cache (so they were put there by us), or its own name, which says how the digest begins
     (``prefix``), calls it damaged. Raises InputError otherwise.
     """
-    check_free(place)
-    try:
-        place.lstat()
-    except (FileNotFoundError, NotADirectoryError):
+    if not occupied(place):
         return False
-    except OSError as error:
-        raise disk_error(error, place, remedy=ELSEWHERE) from error
     found = _digest(place)
     if found == sha256:
         return True

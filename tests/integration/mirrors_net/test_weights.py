@@ -609,7 +609,7 @@ def test_nothing_of_a_list_is_placed_when_one_place_is_taken(
     assert [path.name for path in target.iterdir()] == ["b.bin"]
 
 
-@pytest.mark.parametrize("kind", ["folder", "dead link", "link", "pipe"])
+@pytest.mark.parametrize("kind", ["folder", "dead link", "link"])
 def test_what_is_no_plain_file_is_not_replaced_unasked(
     farm: MirrorFarm, tmp_path: Path, run: Run, kind: str
 ) -> None:
@@ -620,8 +620,6 @@ def test_what_is_no_plain_file_is_not_replaced_unasked(
     other.write_bytes(b"mine")
     if kind == "folder":
         place.mkdir()
-    elif kind == "pipe":
-        os.mkfifo(place)
     else:
         place.symlink_to(other if kind == "link" else tmp_path / "unplugged")
     url = farm.add(Good({"w.bin": DATA})).url("w.bin")
@@ -676,3 +674,84 @@ def test_a_pack_that_cannot_take_its_place_leaves_the_one_that_is_there(
     run(url, "--for", "insightface", "--force", code=3)
     assert kept.read_bytes() == b"onnx"
     assert [path.name for path in kept.parent.parent.iterdir()] == ["p"]
+
+
+# --- what a sceptic tries ---------------------------------------------------------------------------
+
+URL = "https://example.invalid/x.pth"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((URL, "--for", ""), "--for is empty"),
+        ((URL, "--for", "~nosuchuser/x"), "~nosuchuser"),
+        ((URL, "--for", "./t", "--sha256", ""), "--sha256 is empty"),
+        ((URL, "--for", "./t", "--mirror", ""), "--mirror is empty"),
+        ((URL, "--for", "./t", "--mirror", "nonsense"), "not an http or https URL: 'nonsense'"),
+        ((URL, "--for", "./t", "--name", ""), "--name is empty"),
+        ((URL, "--for", "./t", "--name", "a" * 300), "too long"),
+        ((URL, "--for", "./t", "--as", "https://example.invalid/y"), "--as goes with a file"),
+        (("here.bin", "--for", "./t", "--as", "nonsense"), "not an http or https URL: 'nonsense'"),
+        (("here.bin", "--for", "./t", "--as", ""), "--as is empty"),
+        (("here.bin", "--for", "./t", "--sha256", "12"), "not a sha256: '12'"),
+        (("here.bin", "--for", "./t", "--sha256", "g" * 64), "not a sha256"),
+        ((REPO_URL, "--name", "x"), "--name does not go with huggingface"),
+        (("blank.txt", "--for", "./t"), "names no URL"),
+        (("comments.txt", "--for", "./t"), "names no URL"),
+    ],
+)
+def test_what_is_empty_or_does_nothing_is_refused_before_anything_is_asked(
+    tmp_path: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    """An empty value is mostly a variable that is not set: no checksum must not be a good one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.bin").write_bytes(DATA)
+    (tmp_path / "blank.txt").write_text(" \n\n")
+    (tmp_path / "comments.txt").write_text("# one\n  # two\n")
+    assert message in run(*arguments, code=2)["error"]["message"]
+    assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize("form", ["{}", "sha256:{}", "sha256={}", " {} ", "SHA256:{}"])
+def test_a_digest_is_taken_in_the_forms_that_people_paste(
+    tmp_path: Path, run: Run, form: str
+) -> None:
+    local = tmp_path / "w.bin"
+    local.write_bytes(DATA)
+    text = form.format(digest(DATA).upper())
+    file = run(str(local), "--for", str(tmp_path / "t"), "--sha256", text)["files"][0]
+    assert file["verified"] == "sha256"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_list_that_windows_wrote_is_one(
+    farm: MirrorFarm, tmp_path: Path, run: Run, encoding: str
+) -> None:
+    """Notepad's mark of UTF-8, and what PowerShell's ``>`` writes."""
+    mirror = farm.add(Good({"a.bin": DATA}))
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(f"{mirror.url('a.bin')}\r\n".encode(encoding))
+    (file,) = run(str(listed), "--for", str(tmp_path / "t"))["files"]
+    assert Path(file["path"]).read_bytes() == DATA
+
+
+def test_the_scheme_of_a_url_may_be_in_capitals(farm: MirrorFarm, tmp_path: Path, run: Run) -> None:
+    url = farm.add(Good({"a.bin": DATA})).url("a.bin").replace("http://", "HTTP://")
+    assert run(url, "--for", str(tmp_path / "t"))["files"][0]["size"] == len(DATA)
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_a_pipe_or_device_in_the_place_is_never_replaced(
+    farm: MirrorFarm, tmp_path: Path, run: Run, force: tuple[str, ...]
+) -> None:
+    place = tmp_path / "w.bin"
+    os.mkfifo(place)
+    url = farm.add(Good({"w.bin": DATA})).url("w.bin")
+    error = run(url, "--for", str(tmp_path), *force, code=2)["error"]
+    assert "is no file" in error["message"] and "--force" not in error["hint"]
+    assert place.is_fifo()

@@ -25,7 +25,7 @@ from typing import Any
 import platformdirs
 from filelock import FileLock, Timeout
 
-from cuready._util import format_bytes, parse_json, write_atomically
+from cuready._util import expand_user, format_bytes, parse_json, write_atomically
 from cuready.errors import IncompleteError
 from cuready.mirrors.net.cancel import CancelToken
 from cuready.mirrors.net.faults import kill_point
@@ -54,7 +54,7 @@ class CacheError(IncompleteError):
 def default_cache_dir() -> Path:
     """``$CUREADY_CACHE_DIR/downloads``, else ``downloads`` in cuready's own cache folder."""
     named = os.environ.get(CACHE_VARIABLE)
-    base = Path(named).expanduser() if named else platformdirs.user_cache_path("cuready")
+    base = expand_user(named) if named else platformdirs.user_cache_path("cuready")
     return base / "downloads"
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import certifi
 
+from cuready._util import expand_user
 from cuready.errors import ConfigError
 
 __all__ = ["CA_VARIABLES", "ca_file", "proxy_for", "ssl_context"]
@@ -31,12 +32,12 @@ def ca_file(environ: Mapping[str, str] | None = None) -> tuple[str, str] | None:
         value = variables.get(name, "")
         if not value:
             continue
-        if not Path(value).expanduser().exists():
+        if not expand_user(value).exists():
             raise ConfigError(
                 f"{name} names a CA file that does not exist: {value}",
                 hint=f"correct or unset {name}",
             )
-        return name, str(Path(value).expanduser())
+        return name, str(expand_user(value))
     return None
 
 
