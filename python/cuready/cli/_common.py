@@ -18,7 +18,7 @@ import click
 from cuready import __version__
 from cuready._interrupt import EXIT_INTERRUPTED
 from cuready._util import one_line
-from cuready.errors import CureadyError
+from cuready.errors import CureadyError, InputError
 
 __all__ = [
     "C_INT",
@@ -30,6 +30,7 @@ __all__ = [
     "emit_json",
     "encodable",
     "format_option",
+    "not_empty",
     "printable",
     "progress",
     "run",
@@ -71,6 +72,17 @@ def format_option(*formats: str, default: str = "text") -> Callable[[F], F]:
         show_default=True,
         help="How to print the answer.",
     )
+
+
+def not_empty(_: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Callback of an option whose value must say something. Raises InputError.
+
+    ``--prefix "$UNSET"`` is a mistake, and never the same as no ``--prefix``.
+    """
+    values = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(item, str) and not item.strip() for item in values):
+        raise InputError(f"{param.opts[0]} is empty", hint="is a variable unset?")
+    return value
 
 
 def document(body: Mapping[str, Any], *, schema_version: int = 1) -> dict[str, Any]:

@@ -126,9 +126,9 @@ def repair(
     show_default=True,
     help="Which file.",
 )
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Write it here.")
+@click.option("--output", "-o", callback=_common.not_empty, metavar="FILE", help="Write it here.")
 @_common.format_option()
-def export(environment: str, target: str, output: Path | None, output_format: str) -> int:
+def export(environment: str, target: str, output: str | None, output_format: str) -> int:
     """Write the exact packages of ENVIRONMENT as another tool's file."""
     from cuready._util import write_atomically
     from cuready.env.maintain import exported
@@ -137,7 +137,7 @@ def export(environment: str, target: str, output: Path | None, output_format: st
     text = exported(path, target)
     if output is not None:
         try:
-            write_atomically(output, text.encode())
+            write_atomically(Path(output), text.encode())
         except OSError as error:
             raise InputError(f"{output}: {error.strerror or error}") from None
         click.echo(f"wrote {output}", err=True)
@@ -150,8 +150,10 @@ def export(environment: str, target: str, output: Path | None, output_format: st
 
 @click.command()
 @click.argument("environment")
-@click.option("--name", "-n", help="Name of the new environment.")
-@click.option("--prefix", "-p", metavar="DIR", help="Make it in this folder.")
+@click.option("--name", "-n", callback=_common.not_empty, help="Name of the new environment.")
+@click.option(
+    "--prefix", "-p", callback=_common.not_empty, metavar="DIR", help="Make it in this folder."
+)
 @_env_work.transport_options()
 @_env_work.verify_options()
 @_common.format_option()

@@ -52,11 +52,30 @@ def target_options() -> Callable[[F], F]:
     """Facts of the machine that the environment is for, in place of those of this one."""
     return _all(
         click.option(
-            "--cuda", metavar="VERSION", help="CUDA that the driver speaks; none: no GPU."
+            "--cuda",
+            callback=_common.not_empty,
+            metavar="VERSION",
+            help="CUDA that the driver speaks; none: no GPU.",
         ),
-        click.option("--capability", metavar="X.Y", help="Compute capability of the GPU."),
-        click.option("--glibc", metavar="VERSION", help="glibc of the machine it is for."),
-        click.option("--platform", "subdir", metavar="SUBDIR", help="Such as linux-64."),
+        click.option(
+            "--capability",
+            callback=_common.not_empty,
+            metavar="X.Y",
+            help="Compute capability of the GPU.",
+        ),
+        click.option(
+            "--glibc",
+            callback=_common.not_empty,
+            metavar="VERSION",
+            help="glibc of the machine it is for.",
+        ),
+        click.option(
+            "--platform",
+            "subdir",
+            callback=_common.not_empty,
+            metavar="SUBDIR",
+            help="Such as linux-64.",
+        ),
     )
 
 
@@ -64,7 +83,12 @@ def transport_options() -> Callable[[F], F]:
     """Where files come from."""
     return _all(
         click.option(
-            "--mirror", "mirrors", multiple=True, metavar="NAME", help="Asked first (repeatable)."
+            "--mirror",
+            "mirrors",
+            callback=_common.not_empty,
+            multiple=True,
+            metavar="NAME",
+            help="Asked first (repeatable).",
         ),
         click.option("--offline", is_flag=True, help="Use the cache alone, never the network."),
         click.option(
@@ -153,8 +177,6 @@ def place(recipe: Recipe, name: str | None, prefix: str | None) -> tuple[str, Pa
     from cuready.env.prefix import check_path, default_prefix
     from cuready.env.registry import name_problem
 
-    if prefix is not None and not prefix.strip():
-        raise InputError("--prefix: the path is empty", hint="is a variable unset?")
     chosen = expand_user(prefix).resolve() if prefix else None
     title = name or (chosen.name if chosen else recipe.name)
     if not name and name_problem(title):  # a folder may be called anything

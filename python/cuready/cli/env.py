@@ -24,10 +24,19 @@ def env() -> None:
 
 @env.command()
 @click.argument("recipe")
-@click.option("--name", "-n", help="Name of the environment; by default the recipe's.")
-@click.option("--prefix", "-p", metavar="DIR", help="Make it in this folder.")
+@click.option(
+    "--name",
+    "-n",
+    callback=_common.not_empty,
+    help="Name of the environment; by default the recipe's.",
+)
+@click.option(
+    "--prefix", "-p", callback=_common.not_empty, metavar="DIR", help="Make it in this folder."
+)
 @click.option("--locked", is_flag=True, help="Install exactly what the lock says.")
-@click.option("--lock-dir", metavar="DIR", help="Where the lock files are.")
+@click.option(
+    "--lock-dir", callback=_common.not_empty, metavar="DIR", help="Where the lock files are."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @_env_work.target_options()
@@ -166,7 +175,9 @@ def show(environment: str, output_format: str) -> int:
 
 @env.command()
 @click.argument("recipe")
-@click.option("--output", "-o", metavar="DIR", help="Folder for the lock files.")
+@click.option(
+    "--output", "-o", callback=_common.not_empty, metavar="DIR", help="Folder for the lock files."
+)
 @_env_work.target_options()
 @_env_work.transport_options()
 @_common.format_option()
@@ -221,10 +232,15 @@ def lock(
 @env.command()
 @click.argument("environment")
 @click.option(
-    "--recipe", metavar="RECIPE", help="Another recipe; by default the one it was made of."
+    "--recipe",
+    metavar="RECIPE",
+    callback=_common.not_empty,
+    help="Another recipe; by default the one it was made of.",
 )
 @click.option("--locked", is_flag=True, help="Install exactly what the lock says.")
-@click.option("--lock-dir", metavar="DIR", help="Where the lock files are.")
+@click.option(
+    "--lock-dir", callback=_common.not_empty, metavar="DIR", help="Where the lock files are."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @_env_work.target_options()

@@ -28,22 +28,34 @@ def weights() -> None:
 @click.option(
     "--for",
     "target",
+    callback=_common.not_empty,
     metavar="TARGET",
     help="torch-hub, torchvision, insightface, keras, huggingface, or a folder. "
     "Without it, well-known URLs name their own.",
 )
-@click.option("--sha256", metavar="HEX", help="The file's digest (one URL or file only).")
+@click.option(
+    "--sha256",
+    callback=_common.not_empty,
+    metavar="HEX",
+    help="The file's digest (one URL or file only).",
+)
 @click.option(
     "--as",
     "origin",
+    callback=_common.not_empty,
     metavar="URL",
     help="For a local file: the URL that the framework would fetch.",
 )
-@click.option("--name", help="File name there; for insightface the model pack's name.")
+@click.option(
+    "--name",
+    callback=_common.not_empty,
+    help="File name there; for insightface the model pack's name.",
+)
 @click.option("--subdir", default="models", show_default=True, help="keras: its cache_subdir.")
 @click.option(
     "--mirror",
     "mirrors",
+    callback=_common.not_empty,
     multiple=True,
     metavar="URL",
     help="A host with the same paths, asked first (may be repeated).",
@@ -82,7 +94,7 @@ def fetch(
     from cuready.mirrors.net.progress import TerminalProgress
     from cuready.mirrors.weights import fetch_weights, read_digest
 
-    _check_given(target, sha256, origin, name, mirrors)
+    _check_addresses(origin, mirrors)
     digest = read_digest(sha256) if sha256 else ""
     common = {"name": name or "", "subdir": subdir, "mirrors": mirrors, "force": force}
     found: list[WeightsJob] = []
@@ -102,22 +114,12 @@ def fetch(
     return _common.EXIT_OK
 
 
-def _check_given(
-    target: str | None,
-    sha256: str | None,
-    origin: str | None,
-    name: str | None,
-    mirrors: tuple[str, ...],
-) -> None:
-    """An option that says nothing is a mistake: mostly a variable that is not set."""
+def _check_addresses(origin: str | None, mirrors: tuple[str, ...]) -> None:
+    """See that they are addresses, before anything is asked. Raises InputError."""
     from cuready.mirrors.net.request import Source
 
-    given = [("--for", target), ("--sha256", sha256), ("--as", origin), ("--name", name)]
-    for option, value in (*given, *(("--mirror", mirror) for mirror in mirrors)):
-        if value is not None and not value.strip():
-            raise InputError(f"{option} is empty", hint="is a variable unset?")
     for url in (*mirrors, *([origin] if origin else [])):
-        Source(url)  # which says what is no address
+        Source(url)
 
 
 def _jobs_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -117,13 +118,28 @@ def remove(prefix: Path) -> None:
             raise EnvError(
                 f"{prefix} was not made by cuready", hint="whoever made it can remove it"
             )
-        files.remove_tree(real)
+        _require_alone(real)
+    files.remove_tree(real)
     with contextlib.suppress(OSError, UnicodeDecodeError):
         withdraw(real)
     if prefix.is_symlink():
         prefix.unlink()
     for place in (real, prefix):  # it may have been made before there was a link
         registry.forget(place)
+
+
+def _require_alone(prefix: Path) -> None:
+    """Raise EnvError when another environment of ours lies in this one: it would go too."""
+    inside = [
+        entry.prefix
+        for entry in registry.everything()
+        if entry.status not in ("missing", "foreign") and prefix in entry.prefix.resolve().parents
+    ]
+    if inside:
+        raise EnvError(
+            f"{prefix} holds another environment: {inside[0]}",
+            hint=f"`cuready env remove {shlex.quote(str(inside[0]))}` first, or move it away",
+        )
 
 
 # --- export --------------------------------------------------------------------------------------

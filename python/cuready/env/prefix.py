@@ -13,6 +13,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import time
@@ -180,6 +181,11 @@ def check_place(prefix: Path) -> None:
     InputError with what is in the way.
     """
     check_path(prefix)
+    outer = next((item for item in prefix.resolve().parents if marked(item)), None)
+    if outer is not None:  # whoever removes or moves that one would take this one with it
+        raise EnvError(
+            f"{prefix} is inside of the environment {outer}", hint="choose another --prefix"
+        )
     try:
         if prefix.is_symlink() or prefix.exists():
             if not prefix.is_dir():
@@ -302,14 +308,24 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
 def remove_tree(prefix: Path) -> None:
     """Delete an environment. It is renamed first, so that no half of it answers to its name.
 
+    What an earlier removal left when it was cut short goes too. The caller holds the prefix.
     Raises EnvError naming the file that cannot be removed.
     """
-    if not prefix.exists():
-        return
-    doomed = prefix.with_name(f".{prefix.name}.{os.getpid()}.{time.monotonic_ns()}.removed")
+    doomed = _half_removed(prefix)
     try:
-        prefix.rename(doomed)
-        shutil.rmtree(doomed)
+        if prefix.exists():
+            unique = f".{prefix.name}.{os.getpid()}.{time.monotonic_ns()}.removed"
+            doomed.append(prefix.rename(prefix.with_name(unique)))
+        for folder in doomed:
+            shutil.rmtree(folder)
     except OSError as error:
         name = error.filename or prefix
         raise EnvError(f"{name}: cannot be removed: {error.strerror or error}") from None
+
+
+def _half_removed(prefix: Path) -> list[Path]:
+    """What is left of removals of ``prefix`` that were cut short."""
+    name = re.compile(rf"\.{re.escape(prefix.name)}\.\d+\.\d+\.removed\Z")
+    with contextlib.suppress(OSError):
+        return [item for item in prefix.parent.iterdir() if name.match(item.name)]
+    return []
