@@ -8,7 +8,6 @@ leaves it behind, and the next command that comes by acts on it.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import hashlib
 import json
@@ -18,15 +17,14 @@ import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 from filelock import FileLock, Timeout
 
-from cuready import __version__
 from cuready._util import one_line, parse_json, write_atomically
+from cuready.env.state import SCHEMA_VERSION, State
 from cuready.errors import EnvError, InputError
 
 __all__ = [
@@ -52,67 +50,11 @@ __all__ = [
     "write_state",
 ]
 
-SCHEMA_VERSION = 1
 FOLDER, STATE, JOURNAL = ".cuready", "env.json", "journal.json"
 
 # Package files lie up to this far below the prefix (torch's longest path has about 200 bytes).
 DEEPEST = 300
 LONGEST_NAME = 220  # file systems have 255; names of work folders are made from it
-
-
-@dataclass(frozen=True)
-class State:
-    """What an environment is. ``kind``: ``venv`` or ``conda``.
-
-    Attributes:
-        decision, target: what the recipe's rules meant, and on what machine.
-        machine: the facts of the machine that it was made on.
-        pip_lock, conda_lock: the locks as text; empty where that half has nothing.
-        records: sha256 of each pip package's RECORD, by name.
-        packages: ``{"pip": {name: version}, "conda": {name: "version build"}}``, as locked.
-        verified: the last verification's document; empty when there was none.
-        prefix: the folder that it was made in; empty where an older cuready made it.
-    """
-
-    name: str
-    kind: str
-    recipe: str
-    recipe_text: str
-    python: str
-    created: str
-    changed: str
-    recipe_path: str = ""
-    decision: Mapping[str, Any] = field(default_factory=dict)
-    target: Mapping[str, Any] = field(default_factory=dict)
-    machine: Mapping[str, Any] = field(default_factory=dict)
-    variables: Mapping[str, str] = field(default_factory=dict)
-    pip_lock: str = ""
-    conda_lock: str = ""
-    records: Mapping[str, str] = field(default_factory=dict)
-    packages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    verified: Mapping[str, Any] = field(default_factory=dict)
-    prefix: str = ""
-    tool_version: str = __version__
-    schema_version: int = SCHEMA_VERSION
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> State:
-        """Read it back; fields of a newer cuready are left out. Raises TypeError."""
-        known = {
-            item.name: document[item.name]
-            for item in dataclasses.fields(cls)
-            if item.name in document
-        }
-        made = cls(**known)
-        for item in dataclasses.fields(cls):
-            form = {"str": str, "int": int}.get(str(item.type), Mapping)
-            if not isinstance(getattr(made, item.name), form):
-                raise TypeError(f"{item.name}: not a {form.__name__}")
-        return made
 
 
 # --- places --------------------------------------------------------------------------------------
@@ -249,7 +191,7 @@ def read_state(prefix: Path) -> State | None:
     document = _read(prefix / FOLDER / STATE)
     try:
         return State.from_dict(document) if document is not None else None
-    except TypeError:
+    except (TypeError, ValueError):
         return None
 
 

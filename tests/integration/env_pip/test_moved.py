@@ -7,11 +7,13 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.env_pip.conftest import Program
 
 from cuready._util import parse_json
+from cuready.env.state import State
 
 
 @pytest.fixture
@@ -182,3 +184,28 @@ def test_a_link_in_place_of_an_environment_stays_one_when_it_is_changed(program:
     assert [item.name for item in disk.parent.iterdir()] == ["env"]
     said = subprocess.run([disk / "bin/hello"], check=True, capture_output=True, text=True)
     assert said.stdout == "hello 2.0\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "other"},
+        {"variables": {"A": 5}},
+        {"variables": {"A; reboot": "x"}},
+        {"target": {}},
+        {"target": {"subdir": "linux-64", "said": 5}},
+        {"decision": {"reasons": 5}},
+        {"verified": {"passed": "x"}},
+        {"records": {"hello": 5}},
+    ],
+    ids=str,
+)
+def test_a_marker_with_values_of_other_kinds_cannot_be_read(change: dict[str, Any]) -> None:
+    whole = {
+        "name": "x", "kind": "venv", "recipe": "x", "recipe_text": "", "python": "3.12",
+        "created": "", "changed": "", "target": {"subdir": "linux-64", "said": [], "cuda": None},
+        "verified": {"passed": 1, "failed": 0, "skipped": 0}, "variables": {"A_1": "b"},
+    }  # fmt: skip
+    assert State.from_dict(whole).kind == "venv"
+    with pytest.raises((TypeError, ValueError), match=next(iter(change))):
+        State.from_dict({**whole, **change})
