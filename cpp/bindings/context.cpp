@@ -382,7 +382,9 @@ PyMethodDef raw_methods[] = {
                "bind(arrays=None, /, *, stream=None, **arrays) -> Bindings\n\n"
                "Takes arrays for tensors: a mapping, keywords, or a sequence in the engine's order. "
                "Device arrays are used in place; host arrays for inputs are copied now, in the "
-               "order of `stream`. An output that is not given, or None, is the context's own."),
+               "order of `stream`. What is not given stays as it was bound. An output that never was, "
+               "or that is None, is the context's own; one that is given is written in the order of the "
+               "stream that runs: read it on that stream, or through output()."),
     raw_method("enqueue", raw<&PyContext::enqueue>,
                "enqueue(stream=None)\n\nSubmits one run with what is bound, and returns. Raises BindingError, "
                "ShapeError, ContextBusy, CaptureError, CudaError and TensorRTError."),

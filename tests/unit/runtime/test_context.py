@@ -475,6 +475,19 @@ def test_results_outlive_the_stream_of_their_run(load: Any) -> None:
         np.testing.assert_array_equal(result.numpy(), 2 * X + 1)
 
 
+def test_what_is_not_given_stays_bound_and_none_is_the_contexts_own(load: Any) -> None:
+    context = load(plans.affine()).create_context()
+    y = rt.DeviceBuffer((4, 4), "float32")
+    context.bind(x=X, y=y)
+    for arrays, ours in (({"x": 2 * X}, False), ({"y": None}, True), ({"x": X}, True)):
+        context.bind(arrays)
+        context.enqueue()
+        output = context.output("y")
+        assert (output.ptr != y.ptr) is ours
+        right = (2 * X if arrays.get("x") is not X else X) * 2 + 1
+        np.testing.assert_array_equal(output.numpy(), right)
+
+
 def test_run_sets_the_shapes_that_were_asked_about_back(load: Any) -> None:
     context = load(plans.affine()).create_context()
     for _ in range(2):
