@@ -5,7 +5,20 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+from runtime_sim import SimDriver
+
 import cuready.runtime as rt
+
+
+class PassingStream:
+    """Like CuPy's: its stream is destroyed with the object."""
+
+    def __init__(self, driver: SimDriver) -> None:
+        self._driver = driver
+        self.ptr = driver.stream()
+
+    def __del__(self) -> None:
+        self._driver.destroy_stream(self.ptr)
 
 
 class OnlyCudaArrayInterface:

@@ -16,23 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 from runtime_sim import SimDriver, plans
+from tests.unit.runtime.producers import PassingStream
 
 import cuready.runtime as rt
 from cuready.errors import CureadyError
 
 STEPS = 300
 ROWS = (0, 1, 2, 4, 8, 9, 10, 20, 33)  # some that no profile takes
-
-
-class PassingStream:
-    """Like CuPy's: its stream is destroyed with the object."""
-
-    def __init__(self, driver: SimDriver) -> None:
-        self._driver = driver
-        self.ptr = driver.stream()
-
-    def __del__(self) -> None:
-        self._driver.destroy_stream(self.ptr)
 
 
 @dataclass

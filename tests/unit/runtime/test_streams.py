@@ -14,22 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from runtime_sim import SimDriver, plans
+from tests.unit.runtime.producers import PassingStream
 
 import cuready.runtime as rt
 from cuready import errors
 
 X = np.arange(16, dtype=np.float32).reshape(4, 4)
-
-
-class PassingStream:
-    """Like CuPy's: its stream is destroyed with the object."""
-
-    def __init__(self, driver: SimDriver) -> None:
-        self._driver = driver
-        self.ptr = driver.stream()
-
-    def __del__(self) -> None:
-        self._driver.destroy_stream(self.ptr)
 
 
 @pytest.fixture
