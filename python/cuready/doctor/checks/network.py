@@ -49,7 +49,9 @@ def _findings(check_id: str, reports: list[Mapping[str, Any]]) -> Iterator[Findi
             continue
         url, tool = str(report.get("url")), str(report.get("tool"))
         detail = str(report.get("detail") or report.get("cause"))
-        rungs = [x for x in report.get("rungs", ()) if isinstance(x, Mapping)]
+        climbed = report.get("rungs")
+        rungs = climbed if isinstance(climbed, (list, tuple)) else ()
+        rungs = [x for x in rungs if isinstance(x, Mapping)]
         says = str(report.get("conda_says" if tool == "conda" else "pip_says") or "")
         yield catalogue.finding(
             check_id,
